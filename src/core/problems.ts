@@ -1,0 +1,99 @@
+/**
+ * Every error this service can answer with, once: RFC 9457 problem types by `code`.
+ * Programs switch on `code`; people read `title` and `detail`.
+ */
+export interface ProblemKind {
+  readonly status: number
+  readonly title: string
+  /** RFC 9457 `type` where a registered one exists; otherwise `problemType` names our own. */
+  readonly type?: string
+}
+
+export const PROBLEMS = {
+  bad_request: { status: 400, title: 'The request cannot be read' },
+  malformed_json: { status: 400, title: 'The body is not valid JSON' },
+  duplicate_header: { status: 400, title: 'A header that must be sent once was sent several times' },
+  unauthenticated: { status: 401, title: 'Credentials are required' },
+  invalid_credentials: { status: 401, title: 'The credentials are not valid' },
+  forbidden: { status: 403, title: 'This principal may not do this' },
+  not_found: { status: 404, title: 'There is nothing here' },
+  organization_not_found: { status: 404, title: 'Organization not found' },
+  admin_key_not_found: { status: 404, title: 'Administrator key not found' },
+  agent_not_found: { status: 404, title: 'Agent not found' },
+  key_not_found: { status: 404, title: 'Key not found' },
+  policy_not_found: { status: 404, title: 'No policy found' },
+  policy_version_not_found: { status: 404, title: 'Policy version not found' },
+  method_not_allowed: { status: 405, title: 'This method is not served here' },
+  not_acceptable: { status: 406, title: 'Only JSON can be answered' },
+  request_incomplete: { status: 408, title: 'The request did not arrive in time' },
+  conflict: { status: 409, title: 'The request conflicts with the present state' },
+  last_owner: { status: 409, title: 'The last owner key cannot be revoked' },
+  idempotency_conflict: { status: 409, title: 'This Idempotency-Key was used for another request' },
+  idempotency_in_progress: { status: 409, title: 'A request with this Idempotency-Key has not finished' },
+  payload_too_large: { status: 413, title: 'The body is too large' },
+  unsupported_media_type: { status: 415, title: 'Send application/json' },
+  validation_failed: { status: 422, title: 'Request validation failed' },
+  headers_too_large: { status: 431, title: 'The request headers are too large' },
+  rate_limit_exceeded: {
+    status: 429,
+    title: 'Too many requests',
+    type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
+  },
+  internal_server_error: { status: 500, title: 'Something failed here' },
+  not_ready: { status: 503, title: 'The service cannot answer safely right now' },
+  ledger_busy: { status: 503, title: 'The ledger is busy' },
+  ledger_unavailable: { status: 503, title: 'The decision could not be recorded, so none was given' },
+  decision_stale: { status: 503, title: 'The configuration kept changing while the request was decided' },
+  request_timeout: { status: 503, title: 'The request took too long' },
+} as const satisfies Record<string, ProblemKind>
+
+export type ProblemCode = keyof typeof PROBLEMS
+
+/** One thing wrong with the input: `path` as in `deny[2].action`, empty for the body as a whole. */
+export interface FieldError {
+  path: string
+  message: string
+  code?: string
+}
+
+export interface ProblemOptions {
+  /** What the caller should know or do next. Never internals. */
+  detail?: string
+  errors?: readonly FieldError[]
+  /** Seconds, sent as Retry-After. */
+  retry_after?: number
+  /** Further members of the problem document, such as `violated-policies`. Never internals. */
+  extensions?: Readonly<Record<string, unknown>>
+  /** Stays in the logs. */
+  cause?: unknown
+}
+
+/** The one error that services throw. `code` decides status and title (RFC 9457). */
+export class Problem extends Error {
+  readonly status: number
+  readonly title: string
+  readonly detail: string | undefined
+  readonly errors: readonly FieldError[] | undefined
+  readonly retry_after: number | undefined
+  readonly extensions: Readonly<Record<string, unknown>> | undefined
+
+  constructor(
+    readonly code: ProblemCode,
+    options: ProblemOptions = {},
+  ) {
+    super(options.detail ?? PROBLEMS[code].title, { cause: options.cause })
+    this.name = 'Problem'
+    this.status = PROBLEMS[code].status
+    this.title = PROBLEMS[code].title
+    this.detail = options.detail
+    this.errors = options.errors
+    this.retry_after = options.retry_after
+    this.extensions = options.extensions
+  }
+}
+
+/** RFC 9457 `type`: the registered one, else a URN of our own that never changes. */
+export function problemType(code: ProblemCode): string {
+  const kind: ProblemKind = PROBLEMS[code]
+  return kind.type ?? `urn:agentguard:problem:${code}`
+}
