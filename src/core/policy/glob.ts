@@ -1,0 +1,179 @@
+import { type Result, err, ok } from '../result.js'
+
+/**
+ * One element of a rule's pattern. A `gap` is a division between two words and occurs in actions only; `ranges`
+ * holds pairs of first and last code point.
+ */
+export type Token =
+  | { readonly kind: 'char'; readonly char: string }
+  | { readonly kind: 'one' }
+  | { readonly kind: 'class'; readonly negated: boolean; readonly ranges: readonly number[] }
+  | { readonly kind: 'run' }
+  | { readonly kind: 'gap' }
+export type ClassToken = Extract<Token, { kind: 'class' }>
+/** A token that stands for exactly one character. */
+export type Single = Exclude<Token, { kind: 'run' | 'gap' }>
+
+export const RUN: Token = { kind: 'run' }
+export const ONE: Token = { kind: 'one' }
+export const GAP: Token = { kind: 'gap' }
+
+/** Longest piece between two `*` that holds `?` or `[…]`: what keeps matching linear in the text. */
+export const PIECE_LIMIT = 64
+
+/**
+ * Reads `[abc]`, `[a-z]` or `[!abc]`, lower-cased already.
+ *
+ * @param text the pattern; `at` is the place of its `[`
+ * @returns the class and the place after its `]`, or what is wrong with it
+ */
+export function readClass(text: string, at: number): Result<{ token: ClassToken; end: number }, string> {
+  const close = text.indexOf(']', at)
+  if (close < 0) return err('The "[" is never closed: end the list with "]"')
+  const negated = text[at + 1] === '!'
+  const members = Array.from(text.slice(at + (negated ? 2 : 1), close), (char) => char.codePointAt(0) ?? 0)
+  if (members.length === 0)
+    return err('The list "[]" is empty: put the characters it may be between "[" and "]"')
+  const ranges: number[] = []
+  for (let i = 0; i < members.length; i++) {
+    const first = members[i] ?? 0
+    const last = members[i + 2]
+    if (members[i + 1] === HYPHEN && last !== undefined) {
+      if (last < first) return err('A range in "[…]" runs backwards: write the smaller character first')
+      ranges.push(first, last)
+      i += 2
+    } else ranges.push(first, first)
+  }
+  return ok({ token: { kind: 'class', negated, ranges }, end: close + 1 })
+}
+const HYPHEN = 0x2d
+
+/** Does the class hold this code point? */
+export function holds(token: ClassToken, code: number): boolean {
+  for (let i = 0; i < token.ranges.length; i += 2) {
+    if (code >= (token.ranges[i] ?? 0) && code <= (token.ranges[i + 1] ?? 0)) return !token.negated
+  }
+  return token.negated
+}
+
+/** The characters of tokens that are characters only, or null. */
+export function literal(tokens: readonly Token[]): string | null {
+  let text = ''
+  for (const token of tokens) {
+    if (token.kind !== 'char') return null
+    text += token.char
+  }
+  return text
+}
+
+/** The pieces between runs: `a*b*` → `a`, `b`, nothing. Gaps must have become characters before. */
+function pieces(tokens: readonly Token[]): Single[][] {
+  let piece: Single[] = []
+  const all = [piece]
+  for (const token of tokens) {
+    if (token.kind === 'run') all.push((piece = []))
+    else if (token.kind !== 'gap') piece.push(token)
+  }
+  return all
+}
+
+/** A piece finds itself in a text; positions and results are UTF-16 offsets, -1 where it is not. */
+interface Piece {
+  /** the end, if it stands at `from` */
+  at(text: string, from: number): number
+  /** the end of its first occurrence from `from` on */
+  find(text: string, from: number): number
+  /** the start, if it ends the text */
+  endsIn(text: string): number
+}
+
+const literalPiece = (word: string): Piece => ({
+  at: (text, from) => (text.startsWith(word, from) ? from + word.length : -1),
+  find: (text, from) => {
+    const start = text.indexOf(word, from)
+    return start < 0 ? -1 : start + word.length
+  },
+  endsIn: (text) => (text.endsWith(word) ? text.length - word.length : -1),
+})
+
+const width = (code: number): number => (code > 0xffff ? 2 : 1)
+
+function accepts(token: Single, code: number): boolean {
+  if (token.kind === 'one') return true
+  return token.kind === 'char' ? token.char.codePointAt(0) === code : holds(token, code)
+}
+
+function mixedPiece(tokens: readonly Single[]): Piece {
+  const at = (text: string, from: number): number => {
+    let place = from
+    for (const token of tokens) {
+      const code = text.codePointAt(place)
+      if (code === undefined || !accepts(token, code)) return -1
+      place += width(code)
+    }
+    return place
+  }
+  const find = (text: string, from: number): number => {
+    for (let start = from; start < text.length; start += width(text.codePointAt(start) ?? 0)) {
+      const end = at(text, start)
+      if (end >= 0) return end
+    }
+    return -1
+  }
+  /** Each token takes one character, so there is one place where the piece could start. */
+  const endsIn = (text: string): number => {
+    let start = text.length
+    for (let i = 0; i < tokens.length; i++) {
+      if (start === 0) return -1
+      start -= start > 1 && width(text.codePointAt(start - 2) ?? 0) === 2 ? 2 : 1
+    }
+    return at(text, start) < 0 ? -1 : start
+  }
+  return { at, find, endsIn }
+}
+
+/**
+ * Compiles a shell glob over whole texts. No backtracking: the first and last piece have one place each, and for
+ * those between two runs the first occurrence is always good enough, so the time is linear in the text.
+ *
+ * @returns the test, or an error when a piece between two `*` that holds `?` or `[…]` is longer than 64 characters
+ */
+export function compileGlob(tokens: readonly Token[]): Result<(text: string) => boolean, string> {
+  const [head = [], ...others] = pieces(tokens)
+  const last = others.pop()
+  if (last === undefined) return ok(whole(head))
+  const inner = others.filter((piece) => piece.length > 0)
+  const long = inner.some((piece) => piece.length > PIECE_LIMIT && literal(piece) === null)
+  if (long)
+    return err(`Between two "*", at most ${PIECE_LIMIT} characters may stand with "?" or "[…]": shorten it`)
+  const start = literal(head)
+  const end = literal(last)
+  if (inner.length === 0 && start !== null && end !== null) return ok(around(start, end))
+  const first = compilePiece(head)
+  const middle = inner.map(compilePiece)
+  const tail = compilePiece(last)
+  return ok((text) => {
+    let place = first.at(text, 0)
+    for (let i = 0; place >= 0 && i < middle.length; i++) place = middle[i]?.find(text, place) ?? -1
+    return place >= 0 && tail.endsIn(text) >= place
+  })
+}
+
+function compilePiece(tokens: readonly Single[]): Piece {
+  const word = literal(tokens)
+  return word === null ? mixedPiece(tokens) : literalPiece(word)
+}
+
+function whole(tokens: readonly Single[]): (text: string) => boolean {
+  const word = literal(tokens)
+  if (word !== null) return (text) => text === word
+  const piece = mixedPiece(tokens)
+  return (text) => piece.at(text, 0) === text.length
+}
+
+function around(start: string, end: string): (text: string) => boolean {
+  if (end === '') return start === '' ? () => true : (text) => text.startsWith(start)
+  if (start === '') return (text) => text.endsWith(end)
+  const least = start.length + end.length
+  return (text) => text.length >= least && text.startsWith(start) && text.endsWith(end)
+}
