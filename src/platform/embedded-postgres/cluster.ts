@@ -1,6 +1,7 @@
 import { execFile, execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import {
+  chmodSync,
   chownSync,
   closeSync,
   existsSync,
@@ -113,6 +114,7 @@ export function placeCluster(home: Home, log: (line: string) => void): Placement
   const clusterDir = existing?.isSymbolicLink() ? followLink(home) : home.cluster
   if (!runningAsRoot()) return { user: undefined, clusterDir }
 
+  chmodSync(home.dir, 0o711) // it may have been made private, as mkdtemp does
   const data = statSync(clusterDir, { throwIfNoEntry: false })
   const user = data && data.uid !== 0 ? { uid: data.uid, gid: data.gid } : systemUser()
   if (existing?.isSymbolicLink() || canEnter(home.dir, user)) return { user, clusterDir }
