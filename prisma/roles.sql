@@ -9,6 +9,8 @@
 DO $$
 DECLARE
   name text;
+  -- From 16 on, whoever makes a role is its member, but may not SET ROLE to it without a further grant.
+  v_acts_as text := CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END;
 BEGIN
   FOREACH name IN ARRAY ARRAY['agentguard_owner', 'agentguard_ledger', 'agentguard_app', 'agentguard_hot'] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
@@ -20,7 +22,7 @@ BEGIN
     END IF;
     -- The migrating user acts as these roles (SET ROLE); a superuser can anyway.
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-       AND NOT pg_has_role(current_user, name, 'MEMBER') THEN
+       AND NOT pg_has_role(current_user, name, v_acts_as) THEN
       EXECUTE format('GRANT %I TO %I', name, current_user);
     END IF;
   END LOOP;
