@@ -1,0 +1,97 @@
+import type { RateLimits } from '../throttling/limits.js'
+
+export const NODE_ENVS = ['development', 'test', 'production'] as const
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+/** Where a secret came from, for the start-up line: never the secret itself. */
+export type SecretSource = { kind: 'environment'; variable: string } | { kind: 'file'; path: string }
+
+/**
+ * Everything that can be set from outside, read and checked once at start (`loadSettings`). Each field is the
+ * environment variable of the same name in capitals, with its unit added where it has one. Injected as it is:
+ * `constructor(private readonly settings: Settings)`.
+ */
+export class Settings {
+  /** `NODE_ENV`: production refuses weak secrets. Default development. */
+  readonly node_env: (typeof NODE_ENVS)[number]
+  /** `HOST`: address to listen on. Default 127.0.0.1, because a first start should not face a network. */
+  readonly host: string
+  /** `PORT`: default 8000; 0 takes a free one. */
+  readonly port: number
+
+  /** `DATABASE_URL`: without it the service starts its own PostgreSQL in `DATA_DIR`. */
+  readonly database_url: string | undefined
+  /** `DATABASE_POOL_SIZE`: connections of the control plane kept open. Default 20. */
+  readonly database_pool_size: number
+  /** `DATABASE_MAX_OVERFLOW`: connections beyond the pool under load. Default 10. */
+  readonly database_max_overflow: number
+  /** `DATABASE_POOL_TIMEOUT`: seconds to wait for a connection. Default 30. */
+  readonly database_pool_timeout_s: number
+  /** `DATABASE_POOL_RECYCLE`: seconds after which a connection is replaced. Default 3600. */
+  readonly database_pool_recycle_s: number
+  /** `MIGRATE_ON_START`: apply pending migrations before listening. Default true. */
+  readonly migrate_on_start: boolean
+  /** `DATA_DIR`: embedded database and generated secrets. Default `.data`. */
+  readonly data_dir: string
+
+  /** `ADMIN_API_KEY`: the root key. In development generated into `<DATA_DIR>/admin-key` when absent. */
+  readonly admin_api_key: string
+  readonly admin_api_key_source: SecretSource
+  /** `LEDGER_KEK`: 32 bytes in base64 that wrap the payload data keys; generated like the root key. */
+  readonly ledger_kek: Uint8Array
+  readonly ledger_kek_source: SecretSource
+  /** `LEDGER_ORIGIN`: schema-less name that begins every log's origin; fixed per organization when it is made. */
+  readonly ledger_origin: string | undefined
+
+  /** `CORS_ORIGINS`: comma list of origins, or `*`. Default: the dashboard's development server, none in production. */
+  readonly cors_origins: readonly string[]
+  /** `LOG_LEVEL`: default info. */
+  readonly log_level: LogLevel
+  /** `LOG_FORMAT`: `json` (default) or `text`. */
+  readonly log_format: 'json' | 'text'
+
+  /** `RATE_LIMIT_ENABLED`: default true. */
+  readonly rate_limit_enabled: boolean
+  /**
+   * `RATE_LIMIT_DEFAULT` (`100/minute;1000/hour`) for routes without a class, and `RATE_LIMITS` for any class:
+   * `enforce=100000/60, admin_read=1000/hour`. Windows are `<count>/<seconds|second|minute|hour|day>`.
+   * Classes and defaults stand in `throttling/limits.ts`.
+   */
+  readonly rate_limits: RateLimits
+
+  /** `METRICS_ENABLED`: default true; otherwise the path is a 404. */
+  readonly metrics_enabled: boolean
+  /** `METRICS_PATH`: default `/metrics`. */
+  readonly metrics_path: string
+  /** `METRICS_TOKEN`: a bearer token for the scraper, at least 16 characters. */
+  readonly metrics_token: string | undefined
+  /** `METRICS_PUBLIC`: no credentials needed. Default false. */
+  readonly metrics_public: boolean
+  /** `METRICS_AGENT_LABELS`: fill the `agent_id` label; costs a series an agent. Default false. */
+  readonly metrics_agent_labels: boolean
+
+  /** `REQUEST_TIMEOUT`: seconds for a request to arrive, and for its answer to begin. Default 30. */
+  readonly request_timeout_s: number
+  /** `MAX_REQUEST_SIZE`: bytes of the largest body, on the routes that take more than 1 MB. Default 10485760. */
+  readonly max_request_size: number
+  /**
+   * `TRUST_PROXY_HEADERS`: whether `X-Forwarded-*` is believed. `false` (default), `true` for one proxy in front,
+   * a number of proxies, or a comma list of their addresses and networks.
+   */
+  readonly trust_proxy_headers: false | number | readonly string[]
+
+  /** `AGENT_ID_PREFIX`: default `agt_`. */
+  readonly agent_id_prefix: string
+  /** `API_KEY_PREFIX`: of agents' keys. Default `agk_`. */
+  readonly api_key_prefix: string
+}
+
+/** The configuration cannot be used: every reason at once, each naming its variable and the remedy. */
+export class ConfigurationError extends Error {
+  constructor(readonly problems: readonly string[]) {
+    super(`The configuration cannot be used:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
+    this.name = 'ConfigurationError'
+  }
+}
