@@ -1,0 +1,29 @@
+import { applyDecorators, SetMetadata } from '@nestjs/common'
+import { ApiExtension, ApiSecurity } from '@nestjs/swagger'
+import type { Permission } from '../../core/permissions.js'
+
+export const ACCESS = 'agentguard:access'
+
+export interface AccessRule {
+  /** `public`: no credentials. Otherwise the permission the principal must hold. */
+  readonly permission: Permission | 'public'
+  /** Which credentials may be presented; a valid one of the other kind is a 403. */
+  readonly by: 'admin' | 'agent' | 'either' | 'public'
+}
+
+/**
+ * Every route carries one; a route without it keeps the application from booting.
+ * `@Access('agents:write')` is for administrators, `@Access('decisions:create', 'agent')` for agents,
+ * `@Access('logs:read', 'either')` for both (administrator first, row AG-3), `@Access('public')` for anyone.
+ */
+export const Access = (permission: Permission | 'public', by: 'admin' | 'agent' | 'either' = 'admin') =>
+  applyDecorators(
+    SetMetadata<string, AccessRule>(ACCESS, { permission, by: permission === 'public' ? 'public' : by }),
+    ...(permission === 'public' ? [] : documentation(permission, by)),
+  )
+
+/** The same rule for readers of `openapi.json`. Two security entries mean: one of them. */
+function documentation(permission: Permission, by: 'admin' | 'agent' | 'either') {
+  const schemes = by === 'either' ? ['admin_key', 'agent_key'] : [`${by}_key`]
+  return [ApiExtension('x-permission', permission), ...schemes.map((scheme) => ApiSecurity(scheme))]
+}

@@ -1,0 +1,24 @@
+import type { Permission } from '../../core/permissions.js'
+import type { AdminPrincipal, AgentPrincipal } from './principal.js'
+
+/**
+ * Turns a presented secret into a principal. The platform declares it, the `authentication` capability
+ * implements it, so that this folder needs no table.
+ *
+ * Each method answers null for every secret that does not authenticate (malformed, unknown, revoked, expired,
+ * agent or organization inactive): the guard then gives one identical 401.
+ */
+export abstract class Authenticator {
+  /**
+   * Root key or `adk_…`.
+   * @param requested_org_id the `X-ORG-ID` header: the root key may work in any organization with it, an
+   * administrator key only in its own; otherwise throws Problem `organization_not_found`.
+   */
+  abstract admin(secret: string, requested_org_id: string | undefined): Promise<AdminPrincipal | null>
+
+  /**
+   * `agk_…`. `permission` is what the route needs: where that ends in an append, which compares versions again at
+   * its commit, the identity may come from memory; otherwise it is confirmed against the database's present state.
+   */
+  abstract agent(secret: string, permission: Permission): Promise<AgentPrincipal | null>
+}

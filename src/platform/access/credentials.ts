@@ -1,0 +1,41 @@
+import type { IncomingMessage } from 'node:http'
+import { Problem } from '../../core/problems.js'
+
+export const ADMIN_HEADER = 'x-admin-key'
+export const AGENT_HEADER = 'x-agent-key'
+export const ORGANIZATION_HEADER = 'x-org-id'
+
+export interface Credentials {
+  readonly admin: string | undefined
+  readonly agent: string | undefined
+  readonly org_id: string | undefined
+}
+
+/**
+ * The credentials a request carries; an empty header counts as absent.
+ * @throws Problem `duplicate_header`: of two keys, a proxy might have checked the other one.
+ */
+export function credentialsOf(request: IncomingMessage): Credentials {
+  return {
+    admin: singleHeader(request, ADMIN_HEADER),
+    agent: singleHeader(request, AGENT_HEADER),
+    org_id: singleHeader(request, ORGANIZATION_HEADER),
+  }
+}
+
+/** A header that may be sent once. Node joins repeated ones with ", ", so only those with a comma need a look. */
+export function singleHeader(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name]
+  if (value === undefined || value === '') return undefined
+  if (typeof value !== 'string' || (value.includes(',') && timesSent(request, name) > 1)) throw repeated(name)
+  return value
+}
+
+function timesSent({ rawHeaders }: IncomingMessage, name: string): number {
+  let times = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]?.toLowerCase() === name) times++
+  return times
+}
+
+const repeated = (name: string) =>
+  new Problem('duplicate_header', { detail: `The header ${name} was sent more than once.` })

@@ -1,0 +1,48 @@
+import { createParamDecorator, type ExecutionContext } from '@nestjs/common'
+import type { Request } from 'express'
+import type { Permission, Role } from '../../core/permissions.js'
+
+interface Identity {
+  /** The organization this request works in. For the root key: the default one, or `X-ORG-ID`. */
+  readonly org_id: string
+  readonly permissions: ReadonlySet<Permission>
+  /** Of the request that presented the credentials; set by the access guard, recorded in entries. */
+  readonly request_id?: string
+}
+
+/** The operator of the installation (`ADMIN_API_KEY`). */
+export interface RootPrincipal extends Identity {
+  readonly kind: 'root'
+}
+
+/** An administrator key `adk_…` of one organization. */
+export interface AdminKeyPrincipal extends Identity {
+  readonly kind: 'admin_key'
+  readonly key_id: string
+  readonly role: Role
+}
+
+/** An agent, by one of its keys `agk_…`. */
+export interface AgentPrincipal extends Identity {
+  readonly kind: 'agent'
+  readonly agent_id: string
+  readonly key_id: string
+  /** SHA-256 (hex) of the key that was presented: how the decision path finds its snapshot again. */
+  readonly key_hash: string
+}
+
+/** Who asks. Made from credentials by the access guard, never from a body or another header. */
+export type Principal = RootPrincipal | AdminKeyPrincipal | AgentPrincipal
+export type AdminPrincipal = RootPrincipal | AdminKeyPrincipal
+
+/** Where the guard leaves the principal for the handler and the log line. */
+export interface WithPrincipal {
+  principal?: Principal
+}
+
+/** Parameter decorator: the authenticated principal of this request. */
+export const By = createParamDecorator((_: unknown, context: ExecutionContext): Principal => {
+  const { principal } = context.switchToHttp().getRequest<Request & WithPrincipal>()
+  if (!principal) throw new Error('@By() on a route without an authenticated principal')
+  return principal
+})
