@@ -1,0 +1,127 @@
+import { applyDecorators } from '@nestjs/common'
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
+import { Transform } from 'class-transformer'
+import {
+  IsBoolean,
+  IsIn,
+  IsInt,
+  IsString,
+  Length,
+  Matches,
+  Max,
+  Min,
+  ValidateBy,
+  ValidateIf,
+} from 'class-validator'
+
+/**
+ * Field decorators for DTO classes: each validates, transforms and documents, so that a field has one line.
+ * Query parameters arrive as text; the `Query…` decorators read it narrowly (`01`, `1e3`, `TRUE` are refused).
+ */
+
+/** May be left out. Unlike class-validator's `IsOptional`, null is not nothing. */
+export const Optional = () => ValidateIf((_, value: unknown) => value !== undefined)
+
+/** Text of `min` to `max` characters. */
+export const Text = (min: number, max: number) =>
+  applyDecorators(
+    IsString({ message: 'must be a string' }),
+    Length(min, max, { message: `must have ${min} to ${max} characters` }),
+    ApiProperty({ type: String, minLength: min, maxLength: max }),
+  )
+
+/** A name that people gave: one line of 1 to 255 characters, without white space around it. */
+export const Name = () =>
+  applyDecorators(
+    Transform(({ value }: { value: unknown }) => (typeof value === 'string' ? value.trim() : value)),
+    Text(1, 255),
+    Matches(/^\P{Cc}*$/u, { message: 'must not have control characters' }),
+  )
+
+const WHOLE = /^-?(0|[1-9]\d{0,14})$/
+
+/** Optional query parameter: a whole number. */
+export const QueryInt = (range: { min: number; max: number; default?: number }) =>
+  applyDecorators(
+    Transform(({ value }: { value: unknown }) =>
+      typeof value === 'string' && WHOLE.test(value) ? Number(value) : value,
+    ),
+    Optional(),
+    IsInt({ message: 'must be a whole number' }),
+    Min(range.min, { message: `must be at least ${range.min}` }),
+    Max(range.max, { message: `must be at most ${range.max}` }),
+    ApiPropertyOptional({
+      type: 'integer',
+      minimum: range.min,
+      maximum: range.max,
+      ...(range.default === undefined ? {} : { default: range.default }),
+    }),
+  )
+
+/** Optional query parameter: `true` or `false`. */
+export const QueryBoolean = () =>
+  applyDecorators(
+    Transform(({ value }: { value: unknown }) =>
+      value === 'true' ? true : value === 'false' ? false : value,
+    ),
+    Optional(),
+    IsBoolean({ message: 'must be true or false' }),
+    ApiPropertyOptional({ type: Boolean }),
+  )
+
+const INSTANT = /^(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$/
+
+/**
+ * Reads an RFC 3339 instant. The offset is required: a time without one means something else on every machine.
+ * @returns null for text that is none, also for a 30th of February.
+ */
+export function parseInstant(text: string): Date | null {
+  const match = INSTANT.exec(text)
+  if (!match) return null
+  const [, year, month, day, hour, minute, second] = match.map(Number)
+  const days = new Date(Date.UTC(year ?? 0, month ?? 0, 0)).getUTCDate()
+  if (!month || month > 12 || !day || day > days) return null
+  if ((hour ?? 24) > 23 || (minute ?? 60) > 59 || (second ?? 60) > 59) return null
+  const at = new Date(text.toUpperCase())
+  // Outside these years PostgreSQL and JSON write dates in other forms.
+  return Number.isNaN(at.getTime()) || at.getTime() < 0 || at.getTime() > MAX_INSTANT ? null : at
+}
+
+const MAX_INSTANT = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
+
+/** An instant as RFC 3339 text, given to the service as a Date. Combine with `Optional()` where it may be absent. */
+export const Instant = () =>
+  applyDecorators(
+    Transform(({ value }: { value: unknown }) =>
+      typeof value === 'string' ? (parseInstant(value) ?? value) : value,
+    ),
+    ValidateBy(
+      { name: 'isInstant', validator: { validate: (value: unknown) => value instanceof Date } },
+      { message: 'must be an RFC 3339 time with offset, such as 2026-01-31T08:00:00Z' },
+    ),
+    ApiProperty({ type: String, format: 'date-time', example: '2026-01-31T08:00:00Z' }),
+  )
+
+export const ENVIRONMENTS = ['dev', 'stage', 'prod'] as const
+export type EnvironmentName = (typeof ENVIRONMENTS)[number]
+
+const LONG_ENVIRONMENTS: Readonly<Record<string, EnvironmentName>> = {
+  development: 'dev',
+  staging: 'stage',
+  production: 'prod',
+}
+
+/** The short word for an environment (C1: long words are accepted on input); anything else as it came. */
+export const shortEnvironment = (value: unknown): unknown =>
+  typeof value === 'string' && Object.hasOwn(LONG_ENVIRONMENTS, value) ? LONG_ENVIRONMENTS[value] : value
+
+/** `dev`, `stage` or `prod`, or their long words. Combine with `Optional()` in filters. */
+export const EnvironmentField = () =>
+  applyDecorators(
+    Transform(({ value }: { value: unknown }) => shortEnvironment(value)),
+    IsIn(ENVIRONMENTS, { message: `must be one of ${ENVIRONMENTS.join(', ')}` }),
+    ApiProperty({
+      enum: ENVIRONMENTS,
+      description: 'The long words development, staging and production are accepted as well.',
+    }),
+  )
