@@ -1,0 +1,162 @@
+import { Injectable } from '@nestjs/common'
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Settings } from '../config/settings.js'
+import { LabelBudget } from './label-budget.js'
+
+export type PolicyOutcome = 'allowed' | 'denied_by_rule' | 'denied_no_policy' | 'denied_default' | 'pending'
+export type GaugeSource = 'active_agents' | 'database_connections'
+
+/** A gauge whose source does not answer in this time keeps its last value: a scrape must not hang on a database. */
+const GAUGE_TIMEOUT_MS = 1_000
+const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+/**
+ * Every metric this service has (row AG-95), each really fed. Labels are bounded (C20): endpoints are route
+ * templates, actions verbs of rules within a budget, agents absent unless `METRICS_AGENT_LABELS`.
+ */
+@Injectable()
+export class Metrics {
+  readonly registry = new Registry()
+  private readonly verbs = new LabelBudget(100)
+  private readonly results = new LabelBudget(20)
+  private readonly sources = new Map<GaugeSource, () => number | Promise<number>>()
+
+  private readonly httpRequests = this.counter('agentguard_http_requests_total', 'HTTP requests answered', [
+    'method',
+    'endpoint',
+    'status',
+  ])
+  private readonly httpErrors = this.counter(
+    'agentguard_http_errors_total',
+    'HTTP answers of 400 and above',
+    ['method', 'endpoint', 'status'],
+  )
+  private readonly httpDuration = new Histogram({
+    name: 'agentguard_http_request_duration_seconds',
+    help: 'Time from the request line to the end of the answer',
+    labelNames: ['method', 'endpoint'],
+    buckets: BUCKETS,
+    registers: [this.registry],
+  })
+  private readonly inProgress = new Gauge({
+    name: 'agentguard_requests_inprogress',
+    help: 'HTTP requests being answered',
+    registers: [this.registry],
+  })
+  private readonly enforcements = this.counter('agentguard_enforcement_total', 'Decisions given', [
+    'agent_id',
+    'action',
+    'allowed',
+  ])
+  private readonly logs = this.counter('agentguard_logs_total', 'Actions reported by agents', [
+    'agent_id',
+    'action',
+    'result',
+  ])
+  private readonly evaluations = this.counter('agentguard_policy_evaluations_total', 'Policy evaluations', [
+    'outcome',
+  ])
+  private readonly authenticationFailures = this.counter(
+    'agentguard_authentication_failures_total',
+    'Requests without valid credentials',
+    ['type'],
+  )
+  private readonly rateLimitViolations = this.counter(
+    'agentguard_rate_limit_violations_total',
+    'Requests refused by a rate limit',
+    ['limit'],
+  )
+
+  constructor(private readonly settings: Settings) {
+    this.gauge('agentguard_active_agents', 'Agents that are active', 'active_agents')
+    this.gauge(
+      'agentguard_database_connections',
+      'Open database connections of this process',
+      'database_connections',
+    )
+    collectDefaultMetrics({ register: this.registry })
+  }
+
+  /** Feeds a gauge at each scrape. The capability that knows the number registers itself once. */
+  onCollect(source: GaugeSource, read: () => number | Promise<number>): void {
+    this.sources.set(source, read)
+  }
+
+  requestStarted(): void {
+    this.inProgress.inc()
+  }
+
+  requestEnded(): void {
+    this.inProgress.dec()
+  }
+
+  /** Counts an answer. `endpoint` is a route template or `unmatched`. */
+  requestAnswered(method: string, endpoint: string, status: number, duration_s: number): void {
+    this.httpRequests.labels(method, endpoint, String(status)).inc()
+    if (status >= 400) this.httpErrors.labels(method, endpoint, String(status)).inc()
+    this.httpDuration.labels(method, endpoint).observe(duration_s)
+  }
+
+  /** Counts a decision. `verb` is the verb of the rule that matched, if one did. */
+  decided(agent_id: string, verb: string | undefined, allowed: boolean): void {
+    this.enforcements.labels(this.agent(agent_id), this.verbs.take(verb), String(allowed)).inc()
+  }
+
+  /** Counts an action that an agent reported, with the result it stated. */
+  reported(agent_id: string, verb: string | undefined, result: string): void {
+    this.logs.labels(this.agent(agent_id), this.verbs.take(verb), this.results.take(result)).inc()
+  }
+
+  policyEvaluated(outcome: PolicyOutcome): void {
+    this.evaluations.labels(outcome).inc()
+  }
+
+  authenticationFailed(type: 'admin' | 'agent'): void {
+    this.authenticationFailures.labels(type).inc()
+  }
+
+  rateLimited(limit: string): void {
+    this.rateLimitViolations.labels(limit).inc()
+  }
+
+  private agent(agent_id: string): string {
+    return this.settings.metrics_agent_labels ? agent_id : ''
+  }
+
+  private counter<const T extends string>(name: string, help: string, labelNames: T[]): Counter<T> {
+    return new Counter({ name, help, labelNames, registers: [this.registry] })
+  }
+
+  private gauge(name: string, help: string, source: GaugeSource): void {
+    const read = () => this.sources.get(source)
+    new Gauge({
+      name,
+      help,
+      registers: [this.registry],
+      async collect() {
+        const value = await within(GAUGE_TIMEOUT_MS, read())
+        if (value !== undefined) this.set(value)
+      },
+    })
+  }
+}
+
+/** The value, or undefined when there is no source, it fails, or it takes too long. */
+async function within(
+  timeout_ms: number,
+  read?: () => number | Promise<number>,
+): Promise<number | undefined> {
+  if (!read) return undefined
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), timeout_ms)
+  })
+  try {
+    return await Promise.race([read(), late])
+  } catch {
+    // The database's own check reports that it is away; the gauge keeps what was last known.
+    return undefined
+  } finally {
+    clearTimeout(timer)
+  }
+}
