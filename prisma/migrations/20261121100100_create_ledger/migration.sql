@@ -177,6 +177,11 @@ $$;
 REVOKE ALL ON FUNCTION ledger.ledger_ensure_partitions(timestamptz, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ledger.ledger_ensure_partitions(timestamptz, integer) TO agentguard_app;
 
+-- The database's clock in milliseconds: the one time that all replicas are held to.
+CREATE FUNCTION ledger.now_ms() RETURNS bigint LANGUAGE sql VOLATILE SET search_path = '' AS $$
+  SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint
+$$;
+
 -- Who called: the login, or the role it has taken on with SET ROLE.
 CREATE FUNCTION ledger.caller() RETURNS text LANGUAGE sql STABLE SET search_path = '' AS $$
   SELECT CASE pg_catalog.current_setting('role') WHEN 'none' THEN session_user::text ELSE pg_catalog.current_setting('role') END
@@ -276,7 +281,7 @@ BEGIN
   END IF;
 
   SELECT c.version INTO v_installation FROM public.installation_config c;
-  v_now := (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
+  v_now := ledger.now_ms();
 
   RETURN QUERY
   WITH input AS (

@@ -1,0 +1,312 @@
+import type { Pool, PoolClient } from 'pg'
+import { Problem } from '../core/problems.js'
+import { type AppendResult, type AppendRow, appendBatch, OUTCOME, selectIndexes } from './ledger.queries.js'
+
+export type AppendOutcome =
+  | { readonly kind: 'appended'; readonly index: number }
+  /** A version differs: reload what changed and decide again. */
+  | { readonly kind: 'stale' }
+  /** The key that asked has expired by the database's clock. */
+  | { readonly kind: 'expired' }
+  /** This process's clock is more than 5 s off the database's. */
+  | { readonly kind: 'clock' }
+  | { readonly kind: 'no_log' }
+
+export interface AppendQueueOptions {
+  /** Connections that flush at once. A second one only helps when several organizations are busy. */
+  readonly flushers: number
+  readonly max_batch: number
+  /** Back-pressure: beyond either, new entries are refused with 503 `ledger_busy`. */
+  readonly max_queue: number
+  readonly max_wait_ms: number
+  /** After this a caller is answered 503 `ledger_unavailable`, whatever becomes of its entry. */
+  readonly deadline_ms: number
+  /** Told of every failed batch, before it is handled. */
+  readonly on_fault: (error: unknown) => void
+}
+
+const DEFAULTS: AppendQueueOptions = {
+  flushers: 2,
+  max_batch: 512,
+  max_queue: 2_048,
+  max_wait_ms: 500,
+  deadline_ms: 2_000,
+  on_fault: () => {},
+}
+
+const SWEEP_MS = 100
+const RETRIES = 3
+
+interface Item {
+  readonly row: AppendRow
+  readonly queued_at: number
+  settled: boolean
+  readonly resolve: (outcome: AppendOutcome) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** How a failed batch is handled (ledger.md, Appending). */
+type Fault = 'retry' | 'bisect' | 'exhausted' | 'unknown'
+
+function faultOf(error: unknown): Fault {
+  const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+  if (code === '40001' || code === '40P01' || code === '55P03') return 'retry'
+  if (code.startsWith('22') || code.startsWith('23')) return 'bisect'
+  if (code.startsWith('53') || code.startsWith('42') || code.startsWith('AG')) return 'exhausted'
+  // 08xxx, 57P0x, 57014 (statement timeout), 58030, a broken socket, a read timeout: it may have committed or not.
+  return 'unknown'
+}
+
+/**
+ * Group commit. Entries wait in memory, one queue an organization, and a flusher that is free takes what has
+ * gathered: no timer, so a lone entry is appended at once and a busy log gets large batches. Callers are answered
+ * after the commit. An organization is in at most one batch of this process at a time, so the log keeps the order
+ * in which entries arrived, and its own second flusher never finds the head held.
+ */
+export class AppendQueue {
+  private readonly options: AppendQueueOptions
+  private readonly waiting = new Map<string, Item[]>()
+  private readonly busy = new Set<string>()
+  /** Organizations whose head somebody else held at the last try: appended alone, waiting for the head. */
+  private readonly contended = new Set<string>()
+  private readonly outstanding = new Set<Item>()
+  private flushing = 0
+  private queued = 0
+  private closed = false
+  private sweeper: NodeJS.Timeout | undefined
+
+  constructor(
+    private readonly pool: Pool,
+    options: Partial<AppendQueueOptions> = {},
+  ) {
+    this.options = { ...DEFAULTS, ...options }
+  }
+
+  /** Entries that wait for a flusher. */
+  get depth(): number {
+    return this.queued
+  }
+
+  /**
+   * Appends one entry; resolves after its commit.
+   * @throws Problem `ledger_busy` when the queue is full or slow, `ledger_unavailable` when the entry could not be
+   * committed within the deadline (it may still turn up in the log; the caller was then told nothing).
+   */
+  append(row: AppendRow): Promise<AppendOutcome> {
+    if (this.closed) return Promise.reject(new Problem('not_ready', { retry_after: 1 }))
+    if (this.queued >= this.options.max_queue || this.oldestWait() > this.options.max_wait_ms) {
+      return Promise.reject(new Problem('ledger_busy', { retry_after: 1 }))
+    }
+    return new Promise((resolve, reject) => {
+      const item: Item = { row, queued_at: performance.now(), settled: false, resolve, reject }
+      const queue = this.waiting.get(row.org_id)
+      if (queue) queue.push(item)
+      else this.waiting.set(row.org_id, [item])
+      this.queued++
+      this.outstanding.add(item)
+      this.sweeper ??= setInterval(() => this.sweep(), SWEEP_MS).unref()
+      this.pump()
+    })
+  }
+
+  /** Refuses new entries and resolves when those already taken are settled. */
+  async drain(): Promise<void> {
+    this.closed = true
+    while (this.outstanding.size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    clearInterval(this.sweeper)
+  }
+
+  private oldestWait(): number {
+    let oldest = Infinity
+    for (const queue of this.waiting.values()) {
+      const first = queue[0]
+      if (first && first.queued_at < oldest) oldest = first.queued_at
+    }
+    return performance.now() - oldest
+  }
+
+  private pump(): void {
+    while (this.flushing < this.options.flushers) {
+      const batch = this.take()
+      if (!batch) return
+      this.flushing++
+      void this.flush(batch.items, batch.wait).finally(() => {
+        for (const org_id of batch.orgs) this.busy.delete(org_id)
+        this.flushing--
+        this.pump()
+      })
+    }
+  }
+
+  /** The next batch: organizations in the order they began to wait; a contended one goes alone and waits. */
+  private take(): { items: Item[]; orgs: string[]; wait: boolean } | null {
+    const items: Item[] = []
+    const orgs: string[] = []
+    for (const [org_id, queue] of this.waiting) {
+      if (this.busy.has(org_id)) continue
+      const wait = this.contended.has(org_id)
+      if (wait && items.length > 0) continue
+      this.waiting.delete(org_id)
+      const taken = queue.splice(0, this.options.max_batch - items.length)
+      if (queue.length > 0) this.waiting.set(org_id, queue) // behind the others: its turn comes again
+      this.queued -= taken.length
+      this.busy.add(org_id)
+      orgs.push(org_id)
+      items.push(...taken.filter((item) => !item.settled))
+      if (wait) {
+        this.contended.delete(org_id)
+        return { items, orgs, wait: true }
+      }
+      if (items.length >= this.options.max_batch) break
+    }
+    return orgs.length > 0 ? { items, orgs, wait: false } : null
+  }
+
+  /** Appends one batch and settles every item of it, or puts it back in its queue. Never throws. */
+  private async flush(items: Item[], wait: boolean, attempt = 1): Promise<void> {
+    if (items.length === 0) return
+    try {
+      this.settle(items, await this.call((client) => appendBatch(client, items.map(rowOf), wait)))
+    } catch (error) {
+      this.options.on_fault(error)
+      switch (faultOf(error)) {
+        case 'retry':
+          if (attempt < RETRIES) return this.flush(items, wait, attempt + 1)
+          return fail(items, error)
+        case 'bisect':
+          return this.bisect(items, wait, error)
+        case 'exhausted':
+          return fail(items, error)
+        case 'unknown':
+          return this.recover(items)
+      }
+    }
+  }
+
+  private settle(items: readonly Item[], results: readonly AppendResult[]): void {
+    const held: Item[] = []
+    items.forEach((item, position) => {
+      const result = results[position]
+      if (result?.outcome === OUTCOME.held) held.push(item)
+      else this.done(item, result)
+    })
+    for (const item of held) {
+      this.contended.add(item.row.org_id)
+      this.putBack(item)
+    }
+  }
+
+  private done(item: Item, result: AppendResult | undefined): void {
+    switch (result?.outcome) {
+      case OUTCOME.appended:
+        return finish(item, { kind: 'appended', index: result.index ?? -1 })
+      case OUTCOME.stale:
+        return finish(item, { kind: 'stale' })
+      case OUTCOME.clock:
+        return finish(item, { kind: 'clock' })
+      case OUTCOME.expired:
+        return finish(item, { kind: 'expired' })
+      case OUTCOME.no_log:
+        return finish(item, { kind: 'no_log' })
+      default:
+        return fail([item], new Error(`ledger_append answered ${String(result?.outcome)}`))
+    }
+  }
+
+  /** Back to the head of its queue; this flush still owns the organization, so nothing can overtake it. */
+  private putBack(item: Item): void {
+    const queue = this.waiting.get(item.row.org_id)
+    if (!queue) this.waiting.set(item.row.org_id, [item])
+    else {
+      const later = queue.findIndex((other) => other.queued_at >= item.queued_at)
+      queue.splice(later < 0 ? queue.length : later, 0, item)
+    }
+    this.queued++
+  }
+
+  /** Bad data in the batch: halve it until the bad entry stands alone, so that only it fails. */
+  private async bisect(items: Item[], wait: boolean, error: unknown): Promise<void> {
+    if (items.length > 1) {
+      const middle = items.length >> 1
+      await this.flush(items.slice(0, middle), wait)
+      return this.flush(items.slice(middle), wait)
+    }
+    // A unique violation of a repeated append means that its first copy did commit.
+    const found = await this.find(items)
+    for (const item of items) {
+      const index = found?.get(item.row.id)
+      if (index === undefined) fail([item], error)
+      else finish(item, { kind: 'appended', index })
+    }
+  }
+
+  /** The connection broke: look which entries were committed, append the rest again under the same ids. */
+  private async recover(items: Item[]): Promise<void> {
+    let rest = items.filter((item) => !item.settled)
+    while (rest.length > 0) {
+      const found = await this.find(rest)
+      if (found) {
+        for (const item of rest) {
+          const index = found.get(item.row.id)
+          if (index !== undefined) finish(item, { kind: 'appended', index })
+          else if (!item.settled) this.putBack(item)
+        }
+        return
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      rest = rest.filter((item) => !item.settled) // the sweeper answers those whose deadline has passed
+    }
+  }
+
+  private async find(items: readonly Item[]): Promise<Map<string, number> | null> {
+    try {
+      return await this.call((client) => selectIndexes(client, items.map(rowOf)))
+    } catch {
+      return null // not reachable yet; the caller tries again until the deadline
+    }
+  }
+
+  /** One connection for one statement; a connection whose statement failed is not used again. */
+  private async call<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
+    const client = await this.pool.connect()
+    try {
+      const result = await work(client)
+      client.release()
+      return result
+    } catch (error) {
+      client.release(faultOf(error) === 'unknown')
+      throw error
+    }
+  }
+
+  private sweep(): void {
+    const now = performance.now()
+    for (const item of this.outstanding) {
+      if (item.settled) this.outstanding.delete(item)
+      else if (now - item.queued_at > this.options.deadline_ms) {
+        fail([item], new Error('the ledger did not answer within the deadline'))
+        this.outstanding.delete(item)
+      }
+    }
+    if (this.outstanding.size === 0) {
+      clearInterval(this.sweeper)
+      this.sweeper = undefined
+    }
+  }
+}
+
+const rowOf = (item: Item): AppendRow => item.row
+
+function finish(item: Item, outcome: AppendOutcome): void {
+  if (item.settled) return
+  item.settled = true
+  item.resolve(outcome)
+}
+
+function fail(items: readonly Item[], cause: unknown): void {
+  for (const item of items) {
+    if (item.settled) continue
+    item.settled = true
+    item.reject(new Problem('ledger_unavailable', { retry_after: 1, cause }))
+  }
+}

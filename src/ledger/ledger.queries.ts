@@ -1,0 +1,219 @@
+import type { Pool, PoolClient } from 'pg'
+import type { ConfigVersions, EntryType } from '../core/ledger/entry.js'
+import { Prisma } from '../generated/prisma/client.js'
+import type { Tx } from '../platform/database/database.service.js'
+
+/** An entry ready to be appended, with the projections of its columns. */
+export interface AppendRow {
+  readonly org_id: string
+  readonly id: string
+  /** Milliseconds; the entry's `ts` and the time in its id. */
+  readonly ts: number
+  readonly type: EntryType
+  readonly agent_id: string | null
+  readonly action_key: string | null
+  readonly allowed: boolean | null
+  readonly decision_id: string | null
+  readonly versions: ConfigVersions
+  /** Milliseconds after which the key that asked is expired, by the database's clock. */
+  readonly not_after: number | null
+  readonly entry: Buffer
+  /** nonce (12) ‖ ciphertext ‖ tag, and the data key it is sealed with. */
+  readonly payload: { readonly body: Buffer; readonly dek_id: string } | null
+}
+
+/** What `ledger.ledger_append` says of one entry (its `outcome`). */
+export const OUTCOME = { appended: 0, held: 1, stale: 2, clock: 3, expired: 4, no_log: 5 } as const
+
+export interface AppendResult {
+  readonly outcome: number
+  /** Present when appended. */
+  readonly index: number | null
+}
+
+const APPEND = {
+  name: 'ledger_append',
+  text: `SELECT outcome, index::float8 AS index
+         FROM ledger.ledger_append($1,false,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18) ORDER BY ord`,
+}
+
+const EMPTY = Buffer.alloc(0)
+
+/**
+ * Appends a batch from the decision path, in one durable transaction (autocommit: the promise resolves after the
+ * commit). Results are in the order of `rows`. `wait`: whether to wait for a head that another session holds.
+ */
+export async function appendBatch(
+  client: PoolClient,
+  rows: readonly AppendRow[],
+  wait: boolean,
+): Promise<AppendResult[]> {
+  const result = await client.query<AppendResult>({
+    ...APPEND,
+    values: [
+      wait,
+      rows.map((row) => row.org_id),
+      rows.map((row) => row.id),
+      rows.map((row) => row.ts),
+      rows.map((row) => row.type),
+      rows.map((row) => row.agent_id),
+      rows.map((row) => row.action_key),
+      rows.map((row) => row.allowed),
+      rows.map((row) => row.decision_id),
+      rows.map((row) => row.versions.installation),
+      rows.map((row) => row.versions.organization),
+      rows.map((row) => row.versions.agent ?? null),
+      rows.map((row) => row.not_after),
+      rows.map((row) => row.entry.length),
+      Buffer.concat(rows.map((row) => row.entry)),
+      rows.map((row) => row.payload?.body.length ?? 0),
+      Buffer.concat(rows.map((row) => row.payload?.body ?? EMPTY)),
+      rows.map((row) => row.payload?.dek_id ?? null),
+    ],
+  })
+  return result.rows
+}
+
+/** The indexes of entries that are already in the log, by id: which of an interrupted batch were committed. */
+export async function selectIndexes(
+  client: PoolClient,
+  rows: readonly AppendRow[],
+): Promise<Map<string, number>> {
+  const { rows: found } = await client.query<{ id: string; index: number }>(
+    'SELECT id, index::float8 AS index FROM ledger.ledger_find($1, $2)',
+    [rows.map((row) => row.org_id), rows.map((row) => row.id)],
+  )
+  return new Map(found.map((row) => [row.id, row.index]))
+}
+
+/** Appends inside a control-plane transaction; waits for the head and holds it until the commit that follows. */
+export async function appendInTransaction(
+  tx: Tx,
+  rows: readonly AppendRow[],
+  raise: boolean,
+): Promise<AppendResult[]> {
+  const column = (values: readonly (string | number | boolean | null)[], type: string) =>
+    Prisma.sql`ARRAY[${Prisma.join([...values])}]::${Prisma.raw(type)}[]`
+  return tx.$queryRaw<AppendResult[]>`
+    SELECT outcome, index::float8 AS index FROM ledger.ledger_append(
+      true, ${raise},
+      ${column(
+        rows.map((row) => row.org_id),
+        'text',
+      )},
+      ${column(
+        rows.map((row) => row.id),
+        'uuid',
+      )},
+      ${column(
+        rows.map((row) => row.ts),
+        'bigint',
+      )},
+      ${column(
+        rows.map((row) => row.type),
+        'text',
+      )},
+      ${column(
+        rows.map((row) => row.agent_id),
+        'text',
+      )},
+      ${column(
+        rows.map((row) => row.action_key),
+        'text',
+      )},
+      ${column(
+        rows.map((row) => row.allowed),
+        'boolean',
+      )},
+      ${column(
+        rows.map((row) => row.decision_id),
+        'uuid',
+      )},
+      ${column(
+        rows.map((row) => row.versions.installation),
+        'bigint',
+      )},
+      ${column(
+        rows.map((row) => row.versions.organization),
+        'bigint',
+      )},
+      ${column(
+        rows.map((row) => row.versions.agent ?? null),
+        'bigint',
+      )},
+      ${column(
+        rows.map((row) => row.not_after),
+        'bigint',
+      )},
+      ${column(
+        rows.map((row) => row.entry.length),
+        'integer',
+      )},
+      ${Buffer.concat(rows.map((row) => row.entry))},
+      ${column(
+        rows.map((row) => row.payload?.body.length ?? 0),
+        'integer',
+      )},
+      ${Buffer.concat(rows.map((row) => row.payload?.body ?? EMPTY))},
+      ${column(
+        rows.map((row) => row.payload?.dek_id ?? null),
+        'uuid',
+      )}
+    ) ORDER BY ord`
+}
+
+export interface Head {
+  readonly origin: string
+  readonly organization: number
+  readonly installation: number
+}
+
+/** The log's origin and the versions that a control-plane entry must name. Null when the organization has no log. */
+export async function selectHead(tx: Tx, org_id: string): Promise<Head | null> {
+  const rows = await tx.$queryRaw<Head[]>`
+    SELECT h.origin, h.org_version::float8 AS organization, c.version::float8 AS installation
+    FROM ledger.ledger_head h, installation_config c WHERE h.org_id = ${org_id}`
+  return rows[0] ?? null
+}
+
+/** Raises an agent's configuration version; holds its row until the commit. Null when there is no such agent. */
+export async function raiseAgent(tx: Tx, org_id: string, agent_id: string): Promise<number | null> {
+  const rows = await tx.$queryRaw<{ version: number }[]>`
+    UPDATE agent_config SET version = version + 1, changed_xid = pg_current_xact_id()
+    WHERE org_id = ${org_id} AND agent_id = ${agent_id} RETURNING version::float8 AS version`
+  return rows[0]?.version ?? null
+}
+
+/** Opens the log of an organization that is being made in this transaction. */
+export async function openLog(tx: Tx, org_id: string, origin: string): Promise<void> {
+  await tx.$queryRaw`SELECT ledger.ledger_open(${org_id}, ${origin})::text AS opened`
+}
+
+export interface DataKeyRow {
+  readonly dek_id: string
+  readonly kek_id: string
+  readonly wrapped: Buffer
+}
+
+/** The data key of an organization's month (first day, `YYYY-MM-01`): the stored one, else the given one is stored. */
+export async function ensureDataKey(
+  pool: Pool,
+  org_id: string,
+  month: string,
+  fresh: DataKeyRow,
+): Promise<DataKeyRow> {
+  const { rows } = await pool.query<DataKeyRow>(
+    'SELECT dek_id, kek_id, wrapped FROM ledger.ledger_data_key_ensure($1, $2, $3, $4, $5)',
+    [org_id, month, fresh.dek_id, fresh.kek_id, fresh.wrapped],
+  )
+  const row = rows[0]
+  if (!row) throw new Error('the data key was not stored')
+  return row
+}
+
+/** Makes the partitions from this month to `months_ahead` later; returns the first instant that has none (ms). */
+export async function ensurePartitions(tx: Tx, months_ahead: number): Promise<number> {
+  const rows = await tx.$queryRaw<{ until: number }[]>`
+    SELECT (extract(epoch FROM ledger.ledger_ensure_partitions(CURRENT_TIMESTAMP, ${months_ahead}::integer)) * 1000)::float8 AS until`
+  return rows[0]?.until ?? 0
+}

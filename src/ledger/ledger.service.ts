@@ -1,0 +1,261 @@
+import { Injectable, Logger } from '@nestjs/common'
+import { randomBytes } from 'node:crypto'
+import type { Json } from '../core/ledger/canonical.js'
+import {
+  type Actor,
+  type ConfigEntry,
+  encodeEntry,
+  ENTRY_MAX_BYTES,
+  type PayloadCommitment,
+  type Subject,
+} from '../core/ledger/entry.js'
+import { uuidv7 } from '../core/ids.js'
+import { Problem } from '../core/problems.js'
+import type { Principal } from '../platform/access/principal.js'
+import { Settings } from '../platform/config/settings.js'
+import { Clock } from '../platform/clock/clock.js'
+import { Database, type Tx } from '../platform/database/database.service.js'
+import { type AppendOutcome, AppendQueue } from './append-queue.js'
+import * as queries from './ledger.queries.js'
+import { PayloadSealer, type SealedPayload } from './payload.js'
+
+/** A change of configuration, to be recorded in the transaction that makes it. */
+export interface Change {
+  /** `<noun>.<past>`, e.g. `agent.created`. */
+  readonly event: string
+  readonly change: ConfigEntry['change']
+  readonly subject?: Subject
+  /** Whose configuration version goes up, so that no decision made before can be committed after. */
+  readonly raises?: { readonly agent_id: string } | 'organization'
+  /** The thing before and after, secrets left out. Kept in the erasable payload. */
+  readonly before?: Json
+  readonly after?: Json
+}
+
+/** What was raised by a transaction that has committed. */
+export interface Raised {
+  readonly org_id: string
+  /** Null: the organization's own version. */
+  readonly agent_id: string | null
+}
+
+/** An entry of the decision path, ready but for its payload. */
+export type HotEntry = Omit<queries.AppendRow, 'payload' | 'entry'> & {
+  readonly entry: string
+  readonly sealed: SealedPayload | null
+}
+
+const COLLECTED = Symbol('ledger')
+const MAX_TRIES = 4
+
+/** The append-only log. Every writer of the product imports this service; it imports none of them. */
+@Injectable()
+export class LedgerService {
+  private readonly logger = new Logger(LedgerService.name)
+  private readonly drafts = new WeakMap<object, { principal: Principal | SystemActor; change: Change }[]>()
+  private readonly listeners: ((raised: Raised) => void)[] = []
+  private readonly queue: AppendQueue
+  readonly sealer: PayloadSealer
+
+  constructor(
+    private readonly database: Database,
+    private readonly clock: Clock,
+    private readonly settings: Settings,
+  ) {
+    this.sealer = new PayloadSealer(database.hot, settings.ledger_kek)
+    this.queue = new AppendQueue(database.hot, {
+      on_fault: (error) => this.logger.warn({ err: error }, 'a batch could not be appended'),
+    })
+  }
+
+  /**
+   * Records a change in the transaction that makes it. The entries of a transaction are written by one call, as its
+   * last statement, under the organization's head lock: change and entry commit together or not at all, and the
+   * order of the log is the order in which things became true.
+   */
+  async append(tx: Tx, principal: Principal | SystemActor, change: Change): Promise<void> {
+    const collected = this.drafts.get(tx) ?? []
+    collected.push({ principal, change })
+    this.drafts.set(tx, collected)
+    this.database.beforeCommit(tx, COLLECTED, () => this.flush(tx, collected))
+    return Promise.resolve()
+  }
+
+  /** Opens the log of a new organization, in the transaction that makes the organization. */
+  async open(tx: Tx, org_id: string): Promise<void> {
+    await queries.openLog(tx, org_id, await this.originOf(tx, org_id))
+  }
+
+  /**
+   * Appends one entry of the decision path through the group commit; resolves after the commit.
+   * @throws Problem `ledger_busy`, `ledger_unavailable`, `not_ready`
+   */
+  submit(entry: HotEntry): Promise<AppendOutcome> {
+    const bytes = Buffer.from(entry.entry)
+    assertSize(bytes)
+    return this.queue.append({
+      ...entry,
+      entry: bytes,
+      payload: entry.sealed && { body: entry.sealed.body, dek_id: entry.sealed.dek_id },
+    })
+  }
+
+  /** Told after the commit of every transaction that raised a version in this process. */
+  onRaised(listener: (raised: Raised) => void): void {
+    this.listeners.push(listener)
+  }
+
+  /** Entries that wait to be appended. */
+  get queue_depth(): number {
+    return this.queue.depth
+  }
+
+  /** Settles what is queued and refuses the rest. Before the database closes. */
+  drain(): Promise<void> {
+    return this.queue.drain()
+  }
+
+  private async flush(
+    tx: Tx,
+    drafts: readonly { principal: Principal | SystemActor; change: Change }[],
+  ): Promise<void> {
+    const org_id = this.database.orgOf(tx)
+    const agents = new Map<string, number>()
+    const raised = new Set(drafts.map(({ change }) => change.raises).filter((raises) => raises !== undefined))
+    // In order of agent_id, so that two transactions that raise the same agents cannot wait for each other.
+    const ids = [...raised].flatMap((raises) => (raises === 'organization' ? [] : [raises.agent_id])).sort()
+    for (const agent_id of new Set(ids)) {
+      const version = await queries.raiseAgent(tx, org_id, agent_id)
+      if (version === null) throw new Error(`agent ${agent_id} has no configuration version`)
+      agents.set(agent_id, version)
+    }
+    const raise = raised.has('organization')
+    for (let attempt = 1; ; attempt++) {
+      const head = await queries.selectHead(tx, org_id)
+      if (!head) throw new Error(`organization ${org_id} has no log`)
+      const rows: queries.AppendRow[] = []
+      for (const draft of drafts) rows.push(await this.rowOf(org_id, head, raise, agents, draft))
+      const results = await queries.appendInTransaction(tx, rows, raise)
+      if (results.every((result) => result.outcome === queries.OUTCOME.appended)) break
+      // Somebody raised a version between our look and the head lock; nothing was inserted. Look again.
+      const stale = results.every((result) => result.outcome === queries.OUTCOME.stale)
+      if (!stale || attempt === MAX_TRIES) {
+        const outcomes = results.map((result) => result.outcome).join(',')
+        throw new Problem('ledger_unavailable', { retry_after: 1, cause: new Error(`outcomes ${outcomes}`) })
+      }
+    }
+    this.database.afterCommit(tx, () => {
+      for (const agent_id of agents.keys()) this.announce({ org_id, agent_id })
+      if (raise) this.announce({ org_id, agent_id: null })
+    })
+  }
+
+  private announce(raised: Raised): void {
+    for (const listener of this.listeners) listener(raised)
+  }
+
+  private async rowOf(
+    org_id: string,
+    head: queries.Head,
+    raise: boolean,
+    agents: ReadonlyMap<string, number>,
+    { principal, change }: { principal: Principal | SystemActor; change: Change },
+  ): Promise<queries.AppendRow> {
+    const ts = this.clock.now()
+    const id = uuidv7(ts, randomBytes(10))
+    const agent_id =
+      change.subject?.agent_id ?? (typeof change.raises === 'object' ? change.raises.agent_id : null)
+    const agent = agent_id === null ? undefined : agents.get(agent_id)
+    const sealed =
+      change.before === undefined && change.after === undefined
+        ? null
+        : await this.sealer.seal(org_id, head.origin, id, ts, { before: change.before, after: change.after })
+    const entry = encodeEntry({
+      v: 1,
+      log: head.origin,
+      id,
+      ts: new Date(ts).toISOString(),
+      type: 'config',
+      event: change.event,
+      actor: actorOf(principal),
+      config: {
+        installation: head.installation,
+        organization: head.organization + Number(raise),
+        ...(agent === undefined ? {} : { agent }),
+      },
+      change: change.change,
+      ...optional({
+        subject: change.subject,
+        request_id: 'request_id' in principal ? principal.request_id : undefined,
+        payload: sealed?.commitment,
+      }),
+    })
+    const bytes = Buffer.from(entry)
+    assertSize(bytes)
+    return {
+      org_id,
+      id,
+      ts,
+      type: 'config',
+      agent_id,
+      action_key: null,
+      allowed: null,
+      decision_id: null,
+      versions: {
+        installation: head.installation,
+        organization: head.organization + Number(raise),
+        ...(agent === undefined ? {} : { agent }),
+      },
+      not_after: null,
+      entry: bytes,
+      payload: sealed && { body: sealed.body, dek_id: sealed.dek_id },
+    }
+  }
+
+  private async originOf(tx: Tx, org_id: string): Promise<string> {
+    const { installation_id } = await tx.installationConfig.findFirstOrThrow()
+    return `${this.settings.ledger_origin ?? `agentguard.local/${installation_id}`}/${org_id}/e1`
+  }
+}
+
+/** The service itself, where no principal asked (first start, expiry). */
+export interface SystemActor {
+  readonly kind: 'system'
+}
+export const SYSTEM: SystemActor = { kind: 'system' }
+
+/** Who an entry names: always from the principal, never from a body. */
+export function actorOf(principal: Principal | SystemActor): Actor {
+  switch (principal.kind) {
+    case 'agent':
+      return { kind: 'agent', id: principal.agent_id, key_id: principal.key_id }
+    case 'admin_key':
+      return { kind: 'admin_key', id: principal.key_id }
+    case 'root':
+    case 'system':
+      return { kind: principal.kind, id: principal.kind }
+  }
+}
+
+interface Optional {
+  subject: Subject | undefined
+  request_id: string | undefined
+  payload: PayloadCommitment | undefined
+}
+
+/** Members that are undefined are absent from an entry, not null. */
+function optional(
+  members: Optional,
+): Partial<{ subject: Subject; request_id: string; payload: PayloadCommitment }> {
+  return {
+    ...(members.subject && { subject: members.subject }),
+    ...(members.request_id !== undefined && { request_id: members.request_id }),
+    ...(members.payload && { payload: members.payload }),
+  }
+}
+
+function assertSize(entry: Buffer): void {
+  if (entry.length > ENTRY_MAX_BYTES) {
+    throw new Problem('payload_too_large', { detail: `A log entry may have ${ENTRY_MAX_BYTES} bytes.` })
+  }
+}

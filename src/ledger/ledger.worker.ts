@@ -1,0 +1,64 @@
+import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
+import { Clock } from '../platform/clock/clock.js'
+import { Database } from '../platform/database/database.service.js'
+import { Shutdown } from '../platform/http/shutdown.js'
+import { LedgerService } from './ledger.service.js'
+import { ensurePartitions } from './ledger.queries.js'
+
+const DAY_MS = 24 * 60 * 60 * 1000
+const RETRY_MS = 60 * 1000
+const MONTHS_AHEAD = 2
+/** Fewer than this many days of partitions left: the ledger is about to be unable to take entries. */
+const MARGIN_DAYS = 3
+
+/** Keeps the log writable: makes the coming months' partitions at start and daily, and drains the queue at the end. */
+@Injectable()
+export class LedgerWorker implements OnApplicationBootstrap {
+  private readonly logger = new Logger(LedgerWorker.name)
+  private partitioned_until = 0
+  private timer: NodeJS.Timeout | undefined
+
+  constructor(
+    private readonly database: Database,
+    private readonly ledger: LedgerService,
+    private readonly clock: Clock,
+    shutdown: Shutdown,
+  ) {
+    shutdown.onClose('work', 'partitions', () => clearTimeout(this.timer))
+    shutdown.onClose('ledger', 'append queue', () => this.ledger.drain())
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    await this.partition()
+    this.schedule(DAY_MS)
+  }
+
+  /** Why the log cannot be written now, or null. For readiness. */
+  problem(): string | null {
+    const left_ms = this.partitioned_until - this.clock.now()
+    if (left_ms > MARGIN_DAYS * DAY_MS) return null
+    return 'the partitions of the coming days could not be made'
+  }
+
+  private async partition(): Promise<void> {
+    // Partitions belong to no organization; the transaction is bound to none.
+    this.partitioned_until = await this.database.withOrg({ org_id: '' }, (tx) =>
+      ensurePartitions(tx, MONTHS_AHEAD),
+    )
+  }
+
+  private schedule(delay_ms: number): void {
+    this.timer = setTimeout(() => {
+      this.partition().then(
+        () => this.schedule(DAY_MS),
+        (error: unknown) => {
+          this.logger.error(
+            { err: error },
+            'the coming partitions could not be made; trying again in a minute',
+          )
+          this.schedule(RETRY_MS)
+        },
+      )
+    }, delay_ms).unref()
+  }
+}

@@ -1,0 +1,138 @@
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createSecretKey,
+  type KeyObject,
+  randomBytes,
+} from 'node:crypto'
+import type { Pool } from 'pg'
+import { canonicalize, type Json } from '../core/ledger/canonical.js'
+import type { PayloadCommitment } from '../core/ledger/entry.js'
+import { uuidv7 } from '../core/ids.js'
+import { type DataKeyRow, ensureDataKey } from './ledger.queries.js'
+
+const COMMITMENT_DOMAIN = Buffer.from('agentguard/payload/v1\0')
+const CIPHER = 'aes-256-gcm'
+const NONCE_BYTES = 12
+const TAG_BYTES = 16
+const SALT_BYTES = 32
+/** Unwrapped data keys kept in memory: organizations × months that are in use. */
+const MAX_KEYS = 10_000
+
+export interface SealedPayload {
+  /** Goes into the entry. */
+  readonly commitment: PayloadCommitment
+  /** nonce ‖ ciphertext ‖ tag: goes beside the entry. */
+  readonly body: Buffer
+  readonly dek_id: string
+}
+
+interface DataKey {
+  readonly dek_id: string
+  readonly key: KeyObject
+}
+
+/**
+ * Seals the erasable part of an entry (ledger.md, Payload): free-form arguments, context and metadata, and the
+ * before and after of a change. Encrypted from the first day with a data key an organization and month, wrapped by
+ * LEDGER_KEK; committed to by a salted hash, so that erasing the row breaks no proof and the hash tells nothing.
+ */
+export class PayloadSealer {
+  private readonly kek: KeyObject
+  private readonly kek_id: string
+  private readonly keys = new Map<string, DataKey>()
+
+  constructor(
+    private readonly pool: Pool,
+    kek: Uint8Array,
+  ) {
+    if (kek.length !== 32) throw new Error('LEDGER_KEK must be 32 bytes')
+    this.kek = createSecretKey(kek)
+    this.kek_id = createHash('sha256').update('agentguard/kek/v1\0').update(kek).digest('hex').slice(0, 16)
+  }
+
+  /**
+   * @param log the log's origin and @param id the entry's id: bound as additional data, so that a payload cannot be
+   * moved to another entry. @param payload members that are undefined are left out.
+   */
+  async seal(
+    org_id: string,
+    log: string,
+    id: string,
+    ts: number,
+    payload: Readonly<Record<string, Json | undefined>>,
+  ): Promise<SealedPayload> {
+    const { dek_id, key } = await this.dataKey(org_id, monthOf(ts))
+    const salt = randomBytes(SALT_BYTES)
+    const text = Buffer.from(canonicalize(payload))
+    const plain = Buffer.concat([salt, text])
+    const c = createHash('sha256').update(COMMITMENT_DOMAIN).update(plain).digest('base64url')
+    const nonce = randomBytes(NONCE_BYTES)
+    const cipher = createCipheriv(CIPHER, key, nonce).setAAD(additionalData(log, id))
+    const body = Buffer.concat([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()])
+    const fields = Object.keys(payload).filter((field) => payload[field] !== undefined)
+    return { commitment: { c, fields: fields.sort() }, body, dek_id }
+  }
+
+  /** The payload of an entry; throws when ciphertext, key or binding do not fit. */
+  async open(
+    org_id: string,
+    log: string,
+    id: string,
+    ts: number,
+    nonce: Uint8Array,
+    body: Uint8Array,
+  ): Promise<Record<string, Json>> {
+    const { key } = await this.dataKey(org_id, monthOf(ts))
+    const decipher = createDecipheriv(CIPHER, key, nonce).setAAD(additionalData(log, id))
+    decipher.setAuthTag(body.subarray(body.length - TAG_BYTES))
+    const plain = Buffer.concat([
+      decipher.update(body.subarray(0, body.length - TAG_BYTES)),
+      decipher.final(),
+    ])
+    return JSON.parse(plain.subarray(SALT_BYTES).toString()) as Record<string, Json>
+  }
+
+  private async dataKey(org_id: string, month: string): Promise<DataKey> {
+    const name = `${org_id}/${month}`
+    const known = this.keys.get(name)
+    if (known) return known
+    const fresh = this.wrap(org_id, month, randomBytes(32))
+    const stored = await ensureDataKey(this.pool, org_id, month, fresh)
+    const key = { dek_id: stored.dek_id, key: this.unwrap(org_id, month, stored) }
+    const oldest = this.keys.keys().next()
+    if (this.keys.size >= MAX_KEYS && !oldest.done) this.keys.delete(oldest.value)
+    this.keys.set(name, key)
+    return key
+  }
+
+  private wrap(org_id: string, month: string, data_key: Buffer): DataKeyRow {
+    const dek_id = uuidv7(Date.now(), randomBytes(10))
+    const nonce = randomBytes(NONCE_BYTES)
+    const cipher = createCipheriv(CIPHER, this.kek, nonce).setAAD(keyBinding(org_id, month, dek_id))
+    const wrapped = Buffer.concat([nonce, cipher.update(data_key), cipher.final(), cipher.getAuthTag()])
+    return { dek_id, kek_id: this.kek_id, wrapped }
+  }
+
+  private unwrap(org_id: string, month: string, row: DataKeyRow): KeyObject {
+    if (row.kek_id !== this.kek_id) {
+      throw new Error(
+        `data key ${row.dek_id} is wrapped by another LEDGER_KEK (${row.kek_id}); restore that key`,
+      )
+    }
+    const nonce = row.wrapped.subarray(0, NONCE_BYTES)
+    const tag = row.wrapped.subarray(row.wrapped.length - TAG_BYTES)
+    const decipher = createDecipheriv(CIPHER, this.kek, nonce).setAAD(keyBinding(org_id, month, row.dek_id))
+    decipher.setAuthTag(tag)
+    const sealed = row.wrapped.subarray(NONCE_BYTES, row.wrapped.length - TAG_BYTES)
+    return createSecretKey(Buffer.concat([decipher.update(sealed), decipher.final()]))
+  }
+}
+
+/** First day of the month of an instant, UTC, as the payload partitions are named. */
+export const monthOf = (ts: number): string => `${new Date(ts).toISOString().slice(0, 7)}-01`
+
+const additionalData = (log: string, id: string): Buffer => Buffer.from(`${log}\0${id}`)
+const keyBinding = (org_id: string, month: string, dek_id: string): Buffer =>
+  Buffer.from(`${org_id}\0${month}\0${dek_id}`)

@@ -1,0 +1,121 @@
+import { Inject, Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
+import { PrismaPg } from '@prisma/adapter-pg'
+import { Pool } from 'pg'
+import { Prisma, PrismaClient } from '../../generated/prisma/client.js'
+import { assertDatabase } from './assertions.js'
+import type { Connections } from './connections.js'
+
+export const CONNECTIONS = Symbol('CONNECTIONS')
+export const POOL_SIZE = Symbol('POOL_SIZE')
+
+/** A transaction of the control plane, bound to one organization. */
+export type Tx = Prisma.TransactionClient
+
+interface Hooks {
+  readonly org_id: string
+  readonly before: Map<symbol, () => Promise<void>>
+  readonly after: (() => void)[]
+}
+
+/** How long a control-plane transaction may wait for a connection, and may last (milliseconds). */
+const MAX_WAIT_MS = 2_000
+const TRANSACTION_TIMEOUT_MS = 10_000
+
+/**
+ * The two doors to PostgreSQL: Prisma as `agentguard_app` for the control plane, where every statement runs in a
+ * transaction bound to one organization, and a small `pg` pool as `agentguard_hot` for the decision path.
+ */
+@Injectable()
+export class Database implements OnApplicationBootstrap {
+  private readonly logger = new Logger(Database.name)
+  private readonly appPool: Pool
+  private readonly prisma: PrismaClient
+  private readonly hooks = new WeakMap<object, Hooks>()
+  /** The decision path's connections. Raw SQL, in `*.queries.ts` only. */
+  readonly hot: Pool
+
+  constructor(
+    @Inject(CONNECTIONS) readonly connections: Connections,
+    @Inject(POOL_SIZE) pool_size: number,
+  ) {
+    this.appPool = new Pool({ ...connections.app, max: pool_size, connectionTimeoutMillis: MAX_WAIT_MS })
+    this.hot = new Pool({ ...connections.hot, max: 4, connectionTimeoutMillis: 1_000 })
+    for (const pool of [this.appPool, this.hot]) {
+      // An idle connection that dies (server restart) must not end the process; the next query gets a new one.
+      pool.on('error', (error) => this.logger.warn(`an idle database connection was lost: ${error.message}`))
+    }
+    this.prisma = new PrismaClient({
+      adapter: new PrismaPg(this.appPool, { onPoolError: () => {}, onConnectionError: () => {} }),
+    })
+  }
+
+  /** Refuses to serve over a database whose walls are down (roles, policies, triggers, durability). */
+  async onApplicationBootstrap(): Promise<void> {
+    await assertDatabase(this.appPool, this.hot)
+  }
+
+  /**
+   * One control-plane transaction of one organization (READ COMMITTED).
+   * `app.org_id` is set first, so row-level security holds for everything inside; what was registered with
+   * `beforeCommit` runs last, in the same transaction; what was registered with `afterCommit` runs only if it
+   * committed. The caller's error is rethrown and nothing stays.
+   */
+  async withOrg<T>(scope: { readonly org_id: string }, work: (tx: Tx) => Promise<T>): Promise<T> {
+    let after: (() => void)[] = []
+    const result = await this.prisma.$transaction(
+      async (tx) => {
+        const hooks: Hooks = { org_id: scope.org_id, before: new Map(), after: [] }
+        this.hooks.set(tx, hooks)
+        await tx.$executeRaw`SELECT set_config('app.org_id', ${scope.org_id}, true)`
+        const value = await work(tx)
+        for (const run of hooks.before.values()) await run()
+        after = hooks.after
+        return value
+      },
+      { maxWait: MAX_WAIT_MS, timeout: TRANSACTION_TIMEOUT_MS, isolationLevel: 'ReadCommitted' },
+    )
+    for (const run of after) run()
+    return result
+  }
+
+  /** The organization a transaction is bound to. */
+  orgOf(tx: Tx): string {
+    return this.hooksOf(tx).org_id
+  }
+
+  /** Registers work for the end of the transaction, once per `name`. */
+  beforeCommit(tx: Tx, name: symbol, run: () => Promise<void>): void {
+    const { before } = this.hooksOf(tx)
+    if (!before.has(name)) before.set(name, run)
+  }
+
+  /** Registers work for after a successful commit. It must not throw. */
+  afterCommit(tx: Tx, run: () => void): void {
+    this.hooksOf(tx).after.push(run)
+  }
+
+  /** Round trip of a trivial statement, in milliseconds. Throws when the database cannot be reached. */
+  async ping(): Promise<number> {
+    const start = performance.now()
+    await this.appPool.query('SELECT 1')
+    return performance.now() - start
+  }
+
+  /** Open connections of both pools. */
+  get connection_count(): number {
+    return this.appPool.totalCount + this.hot.totalCount
+  }
+
+  /** Closes the pools, then the connections' own end (an embedded server stops here). Called last at shutdown. */
+  async close(): Promise<void> {
+    await this.prisma.$disconnect()
+    await Promise.all([this.appPool.end(), this.hot.end()])
+    await this.connections.close()
+  }
+
+  private hooksOf(tx: Tx): Hooks {
+    const hooks = this.hooks.get(tx)
+    if (!hooks) throw new Error('this transaction was not opened by withOrg')
+    return hooks
+  }
+}

@@ -1,0 +1,367 @@
+import { randomBytes } from 'node:crypto'
+import { Client, Pool } from 'pg'
+import { encodeEntry, type Entry } from '../src/core/ledger/entry.js'
+import { uuidv7 } from '../src/core/ids.js'
+import type { AppendOutcome } from '../src/ledger/append-queue.js'
+import { LedgerService } from '../src/ledger/ledger.service.js'
+import { Clock } from '../src/platform/clock/clock.js'
+import type { Settings } from '../src/platform/config/settings.js'
+import { assertDatabase } from '../src/platform/database/assertions.js'
+import { connectionsOfLogins } from '../src/platform/database/connections.js'
+import { Database } from '../src/platform/database/database.service.js'
+import type { Principal } from '../src/platform/access/principal.js'
+import { ROOT_PERMISSIONS } from '../src/core/permissions.js'
+import { createTestDatabase, type TestDatabase } from './support/postgres.js'
+
+const ORG = 'org_ledger'
+const AGENT = 'agt_0000000000000000'
+const root: Principal = { kind: 'root', org_id: ORG, permissions: ROOT_PERMISSIONS }
+
+let test: TestDatabase
+let database: Database
+let ledger: LedgerService
+let owner: Client
+
+beforeAll(async () => {
+  test = await createTestDatabase()
+  owner = new Client({ connectionString: test.owner_url })
+  await owner.connect()
+  database = new Database(connectionsOfLogins(test), 10)
+  await database.onApplicationBootstrap()
+  const settings = { ledger_kek: randomBytes(32), ledger_origin: 'ledger.test' } as unknown as Settings
+  ledger = new LedgerService(database, new Clock(), settings)
+  await database.withOrg(root, async (tx) => {
+    await tx.organization.create({ data: { org_id: ORG, name: 'Ledger' } })
+    await ledger.open(tx, ORG)
+    await tx.team.create({ data: { org_id: ORG, team: 'ops' } })
+    await tx.agent.create({
+      data: { org_id: ORG, agent_id: AGENT, name: 'a', owner_team: 'ops', environment: 'dev' },
+    })
+    await tx.$executeRaw`INSERT INTO agent_config (org_id, agent_id) VALUES (${ORG}, ${AGENT})`
+    await ledger.append(tx, root, {
+      event: 'organization.created',
+      change: { kind: 'organization', id: ORG, op: 'created' },
+    })
+  })
+})
+
+afterAll(async () => {
+  await owner?.end()
+  await database?.close()
+  await test?.drop()
+})
+
+const versions = async () => {
+  const { rows } = await owner.query<{ installation: number; organization: number; agent: number }>(
+    `SELECT i.version::float8 AS installation, h.org_version::float8 AS organization, c.version::float8 AS agent
+     FROM ledger.ledger_head h JOIN agent_config c USING (org_id), installation_config i WHERE h.org_id = $1`,
+    [ORG],
+  )
+  const row = rows[0]
+  if (!row) throw new Error('no head')
+  return row
+}
+
+async function submit(
+  changes: {
+    installation?: number
+    organization?: number
+    agent?: number
+    ts?: number
+    id?: string
+    not_after?: number
+  } = {},
+): Promise<AppendOutcome> {
+  const ts = changes.ts ?? Date.now()
+  const id = changes.id ?? uuidv7(ts, randomBytes(10))
+  const now = await versions()
+  const { not_after = null, ...rest } = changes
+  return ledger.submit({
+    org_id: ORG,
+    id,
+    ts,
+    type: 'decision',
+    agent_id: AGENT,
+    action_key: 'read:file',
+    allowed: true,
+    decision_id: null,
+    versions: { ...now, ...rest },
+    not_after,
+    entry: JSON.stringify({ id }),
+    sealed: null,
+  })
+}
+
+const entries = async () =>
+  (
+    await owner.query<{ index: string; entry: Buffer; type: string }>(
+      'SELECT index, entry, type FROM ledger.ledger_entry WHERE org_id = $1 ORDER BY index',
+      [ORG],
+    )
+  ).rows
+
+describe('the ledger', () => {
+  it('gives 50 parallel appends dense indexes, each once', async () => {
+    const before = (await entries()).length
+    const outcomes = await Promise.all(Array.from({ length: 50 }, () => submit()))
+    const indexes = outcomes
+      .map((outcome) => (outcome.kind === 'appended' ? outcome.index : -1))
+      .sort((a, b) => a - b)
+    expect(indexes).toEqual(Array.from({ length: 50 }, (_, i) => before + i))
+    expect((await entries()).map((row) => Number(row.index))).toEqual(
+      Array.from({ length: before + 50 }, (_, i) => i),
+    )
+  })
+
+  it('keeps indexes dense when the decision path and the control plane append at once', async () => {
+    const changes = Array.from({ length: 10 }, (_, i) =>
+      database.withOrg(root, async (tx) => {
+        await ledger.append(tx, root, {
+          event: 'agent.updated',
+          change: { kind: 'agent', id: String(i), op: 'updated' },
+        })
+      }),
+    )
+    await Promise.all([...changes, ...Array.from({ length: 100 }, () => submit())])
+    const all = await entries()
+    expect(all.map((row) => Number(row.index))).toEqual(all.map((_, i) => i))
+  })
+
+  it.each([
+    ['installation', { installation: 0 }],
+    ['organization', { organization: 0 }],
+    ['agent', { agent: 0 }],
+  ])('refuses an entry made from another %s version', async (_, old) => {
+    const before = (await entries()).length
+    expect(await submit(old)).toEqual({ kind: 'stale' })
+    expect(await entries()).toHaveLength(before)
+  })
+
+  it('refuses, from the moment a change commits, every entry made before it', async () => {
+    const old = await versions()
+    await database.withOrg(root, async (tx) => {
+      await ledger.append(tx, root, {
+        event: 'key.revoked',
+        change: { kind: 'key', id: 'key_1', op: 'revoked' },
+        raises: { agent_id: AGENT },
+      })
+    })
+    expect(await submit(old)).toEqual({ kind: 'stale' })
+    expect((await submit()).kind).toBe('appended')
+    const revoked = (await entries())
+      .map((row) => JSON.parse(row.entry.toString()) as Entry)
+      .find((e) => e.event === 'key.revoked')
+    expect(revoked?.config).toEqual({ installation: 1, organization: 1, agent: old.agent + 1 })
+  })
+
+  it('raises the organization version with the entry that says so', async () => {
+    const old = await versions()
+    await database.withOrg(root, async (tx) => {
+      await ledger.append(tx, root, {
+        event: 'organization.updated',
+        change: { kind: 'organization', id: ORG, op: 'updated' },
+        raises: 'organization',
+      })
+    })
+    expect((await versions()).organization).toBe(old.organization + 1)
+    expect(await submit(old)).toEqual({ kind: 'stale' })
+  })
+
+  it('refuses a timestamp more than 5 s off and a key that has expired by the database clock', async () => {
+    expect(await submit({ ts: Date.now() - 6_000 })).toEqual({ kind: 'clock' })
+    expect(await submit({ ts: Date.now() + 6_000 })).toEqual({ kind: 'clock' })
+    expect(await submit({ not_after: Date.now() - 1 })).toEqual({ kind: 'expired' })
+    expect((await submit({ not_after: Date.now() + 60_000 })).kind).toBe('appended')
+  })
+
+  it('commits nothing of a change whose entry cannot be appended', async () => {
+    const change = { kind: 'agent', id: 'x'.repeat(40_000), op: 'updated' } // larger than an entry may be
+    await expect(
+      database.withOrg(root, async (tx) => {
+        await tx.agent.update({
+          where: { org_id_agent_id: { org_id: ORG, agent_id: AGENT } },
+          data: { name: 'changed' },
+        })
+        await ledger.append(tx, root, { event: 'agent.updated', change })
+      }),
+    ).rejects.toMatchObject({ code: 'payload_too_large' })
+    const { rows } = await owner.query('SELECT name FROM agents WHERE agent_id = $1', [AGENT])
+    expect(rows).toEqual([{ name: 'a' }])
+  })
+
+  it('fails only the bad entry of a batch', async () => {
+    const bad = submit({ id: 'not-a-uuid' })
+    const outcomes = await Promise.allSettled([submit(), bad, submit(), submit()])
+    expect(outcomes.map((outcome) => outcome.status)).toEqual([
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+      'fulfilled',
+    ])
+  })
+
+  it('answers a repeated append of the same id with the index of its first copy', async () => {
+    const ts = Date.now()
+    const id = uuidv7(ts, randomBytes(10))
+    const first = await submit({ ts, id })
+    const before = (await entries()).length
+    expect(await submit({ ts, id })).toEqual(first)
+    expect(await entries()).toHaveLength(before)
+  })
+
+  it('answers after the entries that a broken connection left in doubt', async () => {
+    const before = (await entries()).length
+    const appends = Array.from({ length: 20 }, () => submit())
+    await owner.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'agentguard_hot' AND datname = $1`,
+      [test.name],
+    )
+    const outcomes = await Promise.all(appends)
+    expect(outcomes.every((outcome) => outcome.kind === 'appended')).toBe(true)
+    const all = await entries()
+    expect(all).toHaveLength(before + 20)
+    expect(all.map((row) => Number(row.index))).toEqual(all.map((_, i) => i))
+  })
+
+  it('keeps payloads sealed and bound to their entry', async () => {
+    const ts = Date.now()
+    const sealed = await ledger.sealer.seal(ORG, 'log', 'id', ts, {
+      context: { secret: 'canary' },
+      metadata: undefined,
+    })
+    expect(sealed.commitment.fields).toEqual(['context'])
+    expect(sealed.body.includes('canary')).toBe(false)
+    const [nonce, body] = [sealed.body.subarray(0, 12), sealed.body.subarray(12)]
+    expect(await ledger.sealer.open(ORG, 'log', 'id', ts, nonce, body)).toEqual({
+      context: { secret: 'canary' },
+    })
+    await expect(ledger.sealer.open(ORG, 'log', 'other', ts, nonce, body)).rejects.toThrow()
+    const again = await ledger.sealer.seal(ORG, 'log', 'id', ts, { context: { secret: 'canary' } })
+    expect(again.commitment.c).not.toBe(sealed.commitment.c) // salted: equal payloads cannot be recognised
+  })
+})
+
+describe('the walls of the ledger', () => {
+  const attacks = [
+    ['UPDATE', 'UPDATE ledger.ledger_entry SET allowed = true'],
+    ['DELETE', 'DELETE FROM ledger.ledger_entry'],
+    ['TRUNCATE', 'TRUNCATE ledger.ledger_entry'],
+    ['UPDATE of payloads', "UPDATE ledger.ledger_payload SET body = ''"],
+    ['DELETE of payloads', 'DELETE FROM ledger.ledger_payload'],
+    ['TRUNCATE of payloads', 'TRUNCATE ledger.ledger_payload'],
+  ] as const
+  const leaf = async () => {
+    const { rows } = await owner.query<{ name: string }>(
+      `SELECT c.relname AS name FROM pg_class c WHERE c.relname LIKE 'ledger\\_entry\\_365\\_%' AND c.relkind = 'r' LIMIT 1`,
+    )
+    return rows[0]?.name ?? ''
+  }
+
+  it.each(attacks)('refuses %s to both application roles', async (_, sql) => {
+    for (const url of [test.app_url, test.hot_url]) {
+      const client = new Client({ connectionString: url })
+      await client.connect()
+      await client.query(`SELECT set_config('app.org_id', '${ORG}', false)`)
+      await expect(client.query(sql)).rejects.toMatchObject({ code: '42501' })
+      await client.end()
+    }
+  })
+
+  it.each(attacks)(
+    'refuses %s even to a superuser, on parent and leaf, also as a replica',
+    async (_, sql) => {
+      await expect(owner.query(sql)).rejects.toMatchObject({ code: 'AG001' })
+      if (sql.includes('ledger_entry')) {
+        await expect(owner.query(sql.replace('ledger_entry', await leaf()))).rejects.toMatchObject({
+          code: 'AG001',
+        })
+      }
+      await owner.query("SET session_replication_role = 'replica'")
+      await expect(owner.query(sql)).rejects.toMatchObject({ code: 'AG001' })
+      await owner.query('RESET session_replication_role')
+    },
+  )
+
+  it('lets a superuser through once the trigger is off: the refusal above is the trigger’s', async () => {
+    await owner.query('BEGIN')
+    await owner.query('ALTER TABLE ledger.ledger_entry DISABLE TRIGGER append_only')
+    const { rowCount } = await owner.query(
+      `UPDATE ledger.ledger_entry SET allowed = NOT allowed WHERE org_id = '${ORG}'`,
+    )
+    await owner.query('ROLLBACK')
+    expect(rowCount).toBeGreaterThan(0)
+  })
+
+  it('lets no role insert but through the function, nor read a leaf', async () => {
+    const client = new Client({ connectionString: test.app_url })
+    await client.connect()
+    const insert = `INSERT INTO ledger.ledger_entry SELECT * FROM ledger.ledger_entry LIMIT 1`
+    await expect(client.query(insert)).rejects.toMatchObject({ code: '42501' })
+    await expect(client.query(`SELECT FROM ledger.${await leaf()}`)).rejects.toMatchObject({ code: '42501' })
+    await client.end()
+  })
+
+  it('shows an organization its own entries only', async () => {
+    const client = new Client({ connectionString: test.app_url })
+    await client.connect()
+    const count = async () =>
+      Number((await client.query('SELECT count(*) AS n FROM ledger.ledger_entry')).rows[0]?.n)
+    expect(await count()).toBe(0)
+    await client.query(`SELECT set_config('app.org_id', 'org_other', false)`)
+    expect(await count()).toBe(0)
+    await client.query(`SELECT set_config('app.org_id', '${ORG}', false)`)
+    expect(await count()).toBeGreaterThan(0)
+    await client.end()
+  })
+
+  it('lets the control plane append to its own organization only, and the decision path no configuration', async () => {
+    const call = (raise: boolean, type: string) =>
+      `SELECT * FROM ledger.ledger_append(true, ${raise}, ARRAY['${ORG}'], ARRAY['${uuidv7(Date.now(), randomBytes(10))}']::uuid[],
+        ARRAY[${Date.now()}]::bigint[], ARRAY['${type}'], ARRAY[NULL]::text[], ARRAY[NULL]::text[], ARRAY[NULL]::boolean[],
+        ARRAY[NULL]::uuid[], ARRAY[1]::bigint[], ARRAY[1]::bigint[], ARRAY[NULL]::bigint[], ARRAY[NULL]::bigint[],
+        ARRAY[2], '\\x7b7d', ARRAY[0], '', ARRAY[NULL]::uuid[])`
+    const app = new Client({ connectionString: test.app_url })
+    const hot = new Client({ connectionString: test.hot_url })
+    await Promise.all([app.connect(), hot.connect()])
+    await app.query(`SELECT set_config('app.org_id', 'org_other', false)`)
+    await expect(app.query(call(false, 'config'))).rejects.toMatchObject({ code: 'AG002' })
+    await expect(hot.query(call(false, 'config'))).rejects.toMatchObject({ code: 'AG002' })
+    await expect(hot.query(call(true, 'decision'))).rejects.toMatchObject({ code: 'AG002' })
+    await Promise.all([app.end(), hot.end()])
+  })
+})
+
+describe('the check at start', () => {
+  const check = async (app: string, hot: string) => {
+    const pools = [new Pool({ connectionString: app }), new Pool({ connectionString: hot })] as const
+    try {
+      await assertDatabase(...pools)
+    } finally {
+      await Promise.all(pools.map((pool) => pool.end()))
+    }
+  }
+
+  it('refuses a superuser, also behind SET ROLE', async () => {
+    await expect(check(test.owner_url, test.hot_url)).rejects.toThrow(/act as "postgres"[\s\S]*superuser/)
+    const disguised = `${test.owner_url}?options=-c%20role%3Dagentguard_app`
+    await expect(check(disguised, test.hot_url)).rejects.toThrow(/superuser/)
+  })
+
+  it('refuses a tenant table without its policy, and passes when it is back', async () => {
+    await owner.query('CREATE TABLE public.forgotten (org_id text)')
+    await expect(check(test.app_url, test.hot_url)).rejects.toThrow(
+      /public\.forgotten lacks row-level security/,
+    )
+    await owner.query('DROP TABLE public.forgotten')
+    await check(test.app_url, test.hot_url)
+  })
+
+  it('refuses a ledger that can be changed or whose trigger is off', async () => {
+    await owner.query('GRANT UPDATE ON ledger.ledger_entry TO agentguard_app')
+    await expect(check(test.app_url, test.hot_url)).rejects.toThrow(/can be changed/)
+    await owner.query('REVOKE UPDATE ON ledger.ledger_entry FROM agentguard_app')
+    await owner.query('ALTER TABLE ledger.ledger_entry DISABLE TRIGGER append_only')
+    await expect(check(test.app_url, test.hot_url)).rejects.toThrow(/append_only/)
+    await owner.query('ALTER TABLE ledger.ledger_entry ENABLE ALWAYS TRIGGER append_only')
+  })
+})
