@@ -1,10 +1,10 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import {
   chmodSync,
-  cpSync,
   existsSync,
   mkdtempSync,
   readFileSync,
+  realpathSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -63,7 +63,7 @@ function existingDatabase(): void {
   execFileSync('cp', ['-a', path.join(prepared, 'postgres'), dataDir])
 }
 
-async function start(options: { data_dir?: string; port?: number; relaxed?: boolean } = {}) {
+async function start(options: { data_dir?: string; port?: number; relaxed?: boolean; share?: boolean } = {}) {
   const server = await startEmbeddedPostgres({
     data_dir: dataDir,
     relaxed: true,
@@ -92,6 +92,11 @@ function otherProcess(): number {
   const child = spawn('sleep', ['300'], { stdio: 'ignore' })
   helpers.push(child)
   return child.pid ?? 0
+}
+
+/** Writes down another process as the one that the database belongs to. */
+function giveTo(pid: number, stamp = processStamp(pid)): void {
+  writeFileSync(path.join(dataDir, 'owner'), `${stamp} ${realpathSync(dataDir)}`)
 }
 
 async function gone(pid: number): Promise<void> {
@@ -219,7 +224,7 @@ describe('after a process was killed', () => {
     existingDatabase()
     const left = await start()
     const pid = postmaster(left)
-    writeFileSync(path.join(dataDir, 'owner'), '999999999 1') // its owner is no more
+    giveTo(999999999, '999999999 1') // its owner is no more
     const adopted = await start()
     expect(adopted).toMatchObject({ adopted: true, port: left.port })
     expect(postmaster(adopted)).toBe(pid)
@@ -227,11 +232,21 @@ describe('after a process was killed', () => {
     expect(processStamp(pid)).toBeUndefined()
   })
 
-  it('leaves a server running that belongs to a living process', async () => {
+  it('refuses a folder that another living process is using, and names that process', async () => {
+    existingDatabase()
+    const other = otherProcess()
+    giveTo(other)
+    await expect(start()).rejects.toThrow(`is in use by process ${other}`)
+    giveTo(other, `${other} 1`) // the control: that pid, but an earlier process
+    expect((await start()).adopted).toBe(false)
+  })
+
+  it('as a guest, leaves the server of a living process running', async () => {
     existingDatabase()
     const server = await start()
-    writeFileSync(path.join(dataDir, 'owner'), processStamp(otherProcess()) ?? '')
-    const guest = await start()
+    giveTo(otherProcess())
+    const guest = await start({ share: true })
+    expect(guest.adopted).toBe(true)
     await guest.stop()
     expect(await query(server.admin_url, 'SELECT 1 AS one')).toEqual([{ one: 1 }])
   })
@@ -264,6 +279,7 @@ describe('after a process was killed', () => {
     existingDatabase()
     const original = await start()
     await query(original.admin_url, 'CHECKPOINT')
+    giveTo(otherProcess()) // nor is the owner of that one the owner of this one
     const copy = path.join(parent, 'copy')
     execFileSync('cp', ['-a', dataDir, copy])
     const server = await start({ data_dir: copy })

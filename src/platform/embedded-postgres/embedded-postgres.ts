@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 // Without ".js" on purpose in this folder: Jest's global setup loads it, where no file names are mapped.
 import {
@@ -11,7 +11,7 @@ import {
   superuserPassword,
 } from './cluster'
 import { superuserUrl, withClient } from './connection'
-import { EmbeddedPostgresError } from './errors'
+import { EmbeddedPostgresError, USE_YOUR_OWN } from './errors'
 import { isPostmasterOf, processStamp, readPostmasterFile } from './processes'
 import { type Running, findRunning, launch, stopServer } from './server-process'
 
@@ -30,6 +30,11 @@ export interface EmbeddedPostgresOptions {
   port?: number
   /** Trades durability for speed (fsync and friends off). Refused unless NODE_ENV is `test`. */
   relaxed?: boolean
+  /**
+   * Join the server also while it belongs to another living process, which then has to keep it running. Without it
+   * that is refused: two services on one folder would set each other's database passwords.
+   */
+  share?: boolean
   /** Receives one sentence at a time about what takes long or is out of the ordinary. */
   log?: (line: string) => void
 }
@@ -57,7 +62,7 @@ export interface EmbeddedPostgres {
  * which can then finish its work before it calls `stop()`. No signal handlers are installed here.
  *
  * @throws EmbeddedPostgresError with what to do, when there is no PostgreSQL for this platform, the folder cannot be
- *   used, or the port is taken
+ *   used or is in use, or the port is taken
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   if (options.relaxed && process.env.NODE_ENV !== 'test') {
@@ -70,21 +75,39 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   makeHome(home)
   const placement = placeCluster(home, log)
   const password = superuserPassword(home)
-  const deadline = Date.now() + START_TIMEOUT_MS
+  const owned = claim(home)
+  if (!owned && !options.share) throw inUse(home)
+  try {
+    const running = await adoptOrLaunch(home, placement, password, options, log)
+    return await server(home, placement, password, running, owned)
+  } catch (error) {
+    if (owned) rmSync(home.owner, { force: true })
+    throw error
+  }
+}
 
-  // Each round either ends with a running server or learns why it has to look again: a port was taken in between,
-  // another process was faster, a killed server's children still hold its memory.
-  for (let lastReason = ''; Date.now() < deadline;) {
+/**
+ * Each round either ends with a running server or learns why it has to look again: a port was taken in between,
+ * another process was faster, a killed server's children still hold its memory.
+ */
+async function adoptOrLaunch(
+  home: Home,
+  placement: Placement,
+  password: string,
+  options: EmbeddedPostgresOptions,
+  log: (line: string) => void,
+): Promise<Running & { adopted: boolean }> {
+  const deadline = Date.now() + START_TIMEOUT_MS
+  for (let lastReason = ''; Date.now() < deadline; await sleep(200)) {
     const running = await findRunning(placement.clusterDir, password, deadline, log)
     if (running) {
       log(`Using the database that is already running (process ${running.pid}, port ${running.port})`)
-      return server(home, placement, password, running, true)
+      return { ...running, adopted: true }
     }
     const started = await launch(home, placement, password, options, log)
-    if (started.state === 'ready') return server(home, placement, password, started, false)
+    if (started.state === 'ready') return { ...started, adopted: false }
     if (started.reason !== lastReason) log(`The database did not start yet: ${started.reason}`)
     lastReason = started.reason
-    await sleep(200)
   }
   throw new EmbeddedPostgresError(
     `The database did not start within ${START_TIMEOUT_MS / 1000} s. See ${home.log}`,
@@ -124,10 +147,9 @@ async function server(
   home: Home,
   { clusterDir }: Placement,
   password: string,
-  { pid, port }: Running,
-  adopted: boolean,
+  { pid, port, adopted }: Running & { adopted: boolean },
+  owned: boolean,
 ): Promise<EmbeddedPostgres> {
-  const owned = takeOwnership(home)
   const stop = async (): Promise<void> => {
     if (!owned) return
     await stopServer(pid)
@@ -149,14 +171,43 @@ async function server(
   }
 }
 
-/** The server belongs to the process that started it; to whoever comes next, when that one is gone. */
-function takeOwnership(home: Home): boolean {
-  const self = processStamp(process.pid) ?? ''
-  const owner = existsSync(home.owner) ? readFileSync(home.owner, 'utf8') : self
-  if (owner !== self && processStamp(Number.parseInt(owner, 10)) === owner) return false
-  writeFileSync(home.owner, self, { mode: 0o600 })
-  return true
+/**
+ * Makes this process the one that the server belongs to and that stops it, unless that one is still alive.
+ * The file is complete before it has its name, so of two processes one wins and the other can read who.
+ */
+function claim(home: Home): boolean {
+  const self = ownerMark(home, process.pid)
+  const draft = `${home.owner}.${process.pid}`
+  for (;;) {
+    writeFileSync(draft, self, { mode: 0o600 })
+    try {
+      linkSync(draft, home.owner)
+      return true
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    } finally {
+      rmSync(draft, { force: true })
+    }
+    const owner = readOwner(home)
+    if (owner === self) return true
+    if (owner !== undefined && ownerMark(home, Number.parseInt(owner, 10)) === owner) return false
+    rmSync(home.owner, { force: true }) // its process is gone, or the file came with a copy of the folder
+  }
 }
+
+/** What the owner file says: which process, and for which folder. */
+const ownerMark = (home: Home, pid: number): string =>
+  `${processStamp(pid) ?? 'gone'} ${realpathSync(home.dir)}`
+
+function readOwner(home: Home): string | undefined {
+  return existsSync(home.owner) ? readFileSync(home.owner, 'utf8') : undefined
+}
+
+const inUse = (home: Home): EmbeddedPostgresError =>
+  new EmbeddedPostgresError(
+    `The database in ${home.dir} is in use by process ${readOwner(home)?.split(' ')[0]}. Stop that one, choose ` +
+      `another folder with DATA_DIR, ${USE_YOUR_OWN}.`,
+  )
 
 /**
  * Makes a database unless it exists.
