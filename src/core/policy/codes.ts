@@ -1,0 +1,45 @@
+/**
+ * Every code a decision can carry, once. Programs switch on `code`; people read `reason` (pipeline.md, row C5).
+ * A new rule kind adds its codes here; a code is never renamed, because old ledger entries keep it.
+ */
+export const CODES = {
+  allow_rule: 'An allow rule matched, and nothing stricter did',
+  deny_rule: 'A deny rule matched',
+  approval_rule: 'An approval rule matched: a person must decide',
+  default_deny: 'No rule matched',
+  no_policy: 'No policy applies to the agent',
+  kill_switch_active: 'A kill switch covers the agent',
+  time_limit: 'A limit per period of time is used up',
+  fact_missing: 'A matching rule has a condition that could not be evaluated',
+  stage_error: 'A rule kind failed or answered what it may not answer',
+} as const
+
+export type Code = keyof typeof CODES
+
+/** The three rule lists of a policy, in the order in which they win (row C4). */
+export const RULE_LISTS = ['deny', 'require_approval', 'allow'] as const
+export type RuleList = (typeof RULE_LISTS)[number]
+
+const LIST_NAMES: Record<RuleList, string> = { allow: 'allow', deny: 'deny', require_approval: 'approval' }
+
+/** `Matched allow rule: read:file on s3://docs/*`. Rule text as typed; a rule without a resource prints `*` (row C5). */
+export function matchedReason(list: RuleList, action: string, resource: string | null): string {
+  return `Matched ${LIST_NAMES[list]} rule: ${ruleText(action, resource)}`
+}
+
+/** The reason of `fact_missing`: the action and resource of a rule match, its condition cannot be evaluated. */
+export function factMissingReason(list: RuleList, action: string, resource: string | null): string {
+  return `Cannot evaluate the condition of ${LIST_NAMES[list]} rule: ${ruleText(action, resource)} (deny)`
+}
+
+/** The reason of `stage_error`. What went wrong is for the log, not for the agent. */
+export function stageErrorReason(stage: string): string {
+  return `The ${stage} stage failed (deny)`
+}
+
+export const DEFAULT_DENY_REASON = 'No matching allow rule (default deny)'
+export const NO_POLICY_REASON = 'No policy defined for agent (default deny)'
+
+function ruleText(action: string, resource: string | null): string {
+  return `${action} on ${resource === null || resource === '' ? '*' : resource}`
+}

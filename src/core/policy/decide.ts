@@ -1,0 +1,151 @@
+import type { Code } from './codes.js'
+import type { AgentFacts, CanonicalRequest, Effect, FactQuery, Finding, Guard, NearMiss } from './stage.js'
+import { rulesStage } from './stages/rules.js'
+import {
+  noFinding,
+  rulesRunner,
+  SCOPES,
+  type Facts,
+  type PolicyRef,
+  type RuleName,
+  type Runner,
+  type Scope,
+} from './stages/runner.js'
+
+export type { Facts, PolicyRef, RuleName, Scope } from './stages/runner.js'
+
+/** The rule that decided, as the wire and the ledger entry name it. */
+export interface MatchedRule extends RuleName {
+  readonly scope: Scope
+  readonly id: string
+  readonly version: number
+}
+
+export interface Decision {
+  readonly effect: Effect
+  readonly code: Code
+  readonly reason: string
+  /** In the order in which they were found; a default deny is one too (policy null, rule ''). */
+  readonly findings: readonly Finding[]
+  readonly matched_rule: MatchedRule | null
+  /** The version of the policy that decided, else of the agent's own policy, else null. */
+  readonly policy_version: number | null
+  readonly guards: readonly Guard[]
+  /** Only with `explain`. */
+  readonly near_misses?: readonly NearMiss[]
+  /** Only with code `stage_error`: what was thrown, for the log and never for the wire. */
+  readonly failure?: unknown
+}
+
+/** What the ledger entry records of the code that decided: a change of meaning raises a number here. */
+export const ENGINE = { semantics: 1, stages: { rules: rulesStage.version } } as const
+
+/** In the order of `STAGE_ORDER`; a new rule kind is added here and nowhere else. */
+const RUNNERS: readonly Runner[] = [rulesRunner]
+const NO_QUERIES: readonly FactQuery[] = []
+
+/**
+ * Decides one request over all policies that apply to the agent: deny, else require approval, else allow, else deny by
+ * default (rows C4, C42). Pure and deterministic: the same arguments give the same decision for ever.
+ * @param policies the union of applicable policies, at most one a scope in ordinary use, in any order
+ * @param now milliseconds since 1970-01-01T00:00Z
+ * @param facts the answers to `factsNeeded`; a missing one denies
+ * @returns always a decision: a stage that fails is a deny with code `stage_error`
+ */
+export function decide(
+  policies: readonly PolicyRef[],
+  request: CanonicalRequest,
+  agent: AgentFacts,
+  now: number,
+  facts: Facts,
+  options?: { readonly explain?: boolean },
+): Decision {
+  return decideWith(RUNNERS, policies, request, agent, now, facts, options)
+}
+
+/** What must be known before `decide`: fetched by the platform, recorded in the entry. Free without zone conditions. */
+export function factsNeeded(
+  policies: readonly PolicyRef[],
+  request: CanonicalRequest,
+  agent: AgentFacts,
+): readonly FactQuery[] {
+  let queries = NO_QUERIES
+  for (const runner of RUNNERS) {
+    const more = runner.needs(policies, request, agent)
+    if (more.length > 0) queries = queries.length > 0 ? [...queries, ...more] : more
+  }
+  return queries
+}
+
+/** `decide` over a given list of stages, in the order in which they run. */
+export function decideWith(
+  runners: readonly Runner[],
+  policies: readonly PolicyRef[],
+  request: CanonicalRequest,
+  agent: AgentFacts,
+  now: number,
+  facts: Facts,
+  options?: { readonly explain?: boolean },
+): Decision {
+  const explain = options?.explain === true
+  const input = { request, agent, now, facts, explain }
+  const findings: Finding[] = []
+  const guards: Guard[] = []
+  const nearMisses: NearMiss[] = []
+  let failure: unknown
+  let decisive: { readonly finding: Finding; readonly runner: Runner } | null = null
+  for (const runner of runners) {
+    const outcome = runner.run(policies, input)
+    failure ??= outcome.failure
+    for (const finding of outcome.findings) {
+      findings.push(finding)
+      if (decisive === null || outranks(finding, decisive.finding, policies)) decisive = { finding, runner }
+    }
+    for (const guard of outcome.guards) guards.push(guard)
+    for (const miss of outcome.near_misses) nearMisses.push(miss)
+    if (decisive?.finding.effect === 'deny' && !explain) break
+  }
+  const { finding, runner } = decisive ?? { finding: noFinding(policies), runner: null }
+  const policy = finding.policy === null ? undefined : policies[finding.policy]
+  const rule = policy && runner ? runner.rule(policy, finding.rule) : null
+  return {
+    effect: finding.effect,
+    code: finding.code,
+    reason: finding.reason,
+    findings,
+    matched_rule:
+      policy && rule
+        ? {
+            scope: policy.scope,
+            id: policy.id,
+            version: policy.version,
+            list: rule.list,
+            index: rule.index,
+            action: rule.action,
+            resource: rule.resource,
+          }
+        : null,
+    policy_version: policy?.version ?? ownVersion(policies),
+    guards,
+    ...(explain && { near_misses: nearMisses }),
+    ...(failure !== undefined && { failure }),
+  }
+}
+
+const STRICTNESS: Readonly<Record<Effect, number>> = { allow: 0, pending: 1, deny: 2 }
+
+/** Whether `a`, found later, is reported instead of `b`: when stricter, or an allow of a nearer policy. */
+function outranks(a: Finding, b: Finding, policies: readonly PolicyRef[]): boolean {
+  if (a.effect !== b.effect) return STRICTNESS[a.effect] > STRICTNESS[b.effect]
+  return a.effect === 'allow' && nearness(a, policies) > nearness(b, policies)
+}
+
+function nearness({ policy }: Finding, policies: readonly PolicyRef[]): number {
+  const scope = policy === null ? undefined : policies[policy]?.scope
+  return scope === undefined ? -1 : SCOPES.indexOf(scope)
+}
+
+function ownVersion(policies: readonly PolicyRef[]): number | null {
+  for (const { scope, version } of policies) if (scope === 'agent') return version
+  return null
+}
