@@ -1,0 +1,161 @@
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
+import { IsInt, Max, Min } from 'class-validator'
+
+/*
+ * The classes of a policy document describe it for OpenAPI only. What is valid is decided by one reader, the policy
+ * compiler of `core`, which names every mistake with its path.
+ */
+
+/** A span of the day, both minutes included. A start later than the end runs over midnight. */
+export class TimeRange {
+  /** @example "22:00" */
+  start: string
+
+  /** @example "06:00" */
+  end: string
+
+  /**
+   * IANA time zone. Absent: UTC.
+   * @example "Europe/Berlin"
+   */
+  tz?: string
+}
+
+/** When a rule applies. All given parts must hold. */
+export class Conditions {
+  /** The agent's environment is this one, or one of these. */
+  @ApiPropertyOptional({
+    oneOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }],
+    example: ['dev', 'stage'],
+  })
+  env?: string | string[]
+
+  time_range?: TimeRange
+
+  /** Full names or three letters, any case; in the zone of `time_range`, UTC without one. */
+  @ApiPropertyOptional({
+    oneOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }],
+    example: ['Monday', 'Tue'],
+  })
+  day_of_week?: string | string[]
+}
+
+/** One rule. Kept as typed and read in any of its spellings. */
+export class Rule {
+  /**
+   * What is done, as a pattern.
+   * @example "read:*"
+   */
+  action: string
+
+  /**
+   * What it is done to, as a pattern. Absent, null, empty or `*`: anything.
+   * @example "s3://reports/*"
+   */
+  @ApiPropertyOptional({ type: String, nullable: true })
+  resource?: string | null
+
+  conditions?: Conditions
+}
+
+/**
+ * What an agent may do: a deny wins over a required approval, that over an allow, and what nothing allows is denied.
+ * At most 10,000 rules.
+ */
+export class PolicyDocument {
+  /** Allowed, unless a rule of another list matches. Absent: nothing. */
+  @ApiPropertyOptional({ type: [Rule], default: [] })
+  allow?: readonly Rule[]
+
+  /** Denied, whatever else matches. */
+  @ApiPropertyOptional({ type: [Rule], default: [] })
+  deny?: readonly Rule[]
+
+  /** A person must decide, unless it is denied. */
+  @ApiPropertyOptional({ type: [Rule], default: [] })
+  require_approval?: readonly Rule[]
+}
+
+/** The version to go back to. */
+export class RollbackPolicy {
+  /** @example 1 */
+  @IsInt({ message: 'must be a whole number' })
+  @Min(1, { message: 'must be at least 1' })
+  @Max(2_147_483_647, { message: 'must be at most 2147483647' })
+  version: number
+}
+
+/** What every view of a policy begins with. */
+class PolicyContent {
+  /** @example "agt_3q2-7wQcVh1oT0aB" */
+  agent_id: string
+
+  /** @example "pol_3q2-7wQcVh1oT0aB" */
+  policy_id: string
+
+  /**
+   * Counts from 1 without gaps; every change makes a new one. Also the `ETag`.
+   * @example 3
+   */
+  version: number
+
+  /** SHA-256, in hex, of `{allow, deny, require_approval}` in canonical JSON (RFC 8785). Entries of the log name it. */
+  sha256: string
+
+  @ApiProperty({ type: [Rule] })
+  allow: readonly Rule[]
+
+  @ApiProperty({ type: [Rule] })
+  deny: readonly Rule[]
+
+  @ApiProperty({ type: [Rule] })
+  require_approval: readonly Rule[]
+}
+
+/** The rules of an agent as they are now. */
+export class Policy extends PolicyContent {
+  /** When the agent got its first policy. */
+  created_at: Date
+
+  /** When this version was made. */
+  updated_at: Date
+}
+
+/** One version of a policy. It never changes. */
+export class PolicyVersion extends PolicyContent {
+  /** The version whose content this one repeats, if it was made by a rollback. */
+  rollback_of: number | null
+
+  created_at: Date
+
+  /** The administrator key that made it, or `root`. */
+  created_by: string
+}
+
+/** How many rules the lists of a version have. */
+export class RuleCounts {
+  allow: number
+
+  deny: number
+
+  require_approval: number
+}
+
+/** One version of a policy without its rules. */
+export class PolicyVersionSummary {
+  /** @example 3 */
+  version: number
+
+  /** SHA-256, in hex, of the rules in canonical JSON. */
+  sha256: string
+
+  rules: RuleCounts
+
+  /** The version whose content this one repeats, if it was made by a rollback. */
+  rollback_of: number | null
+
+  created_at: Date
+
+  /** The administrator key that made it, or `root`. */
+  created_by: string
+}

@@ -1,0 +1,20 @@
+import type { Tx } from '../platform/database/database.service.js'
+import type { PolicyVersionSummary } from './policies.dto.js'
+
+/** Versions of a policy, newest first, without their rules: these are counted in the database and stay there. */
+export function selectVersions(
+  tx: Tx,
+  org_id: string,
+  policy_id: string,
+  limit: number,
+  offset: number,
+): Promise<PolicyVersionSummary[]> {
+  return tx.$queryRaw<PolicyVersionSummary[]>`
+    SELECT version, sha256, rollback_of, created_at, created_by,
+           jsonb_build_object(
+             'allow', jsonb_array_length(document -> 'allow'),
+             'deny', jsonb_array_length(document -> 'deny'),
+             'require_approval', jsonb_array_length(document -> 'require_approval')) AS rules
+    FROM policy_versions WHERE org_id = ${org_id} AND policy_id = ${policy_id}
+    ORDER BY version DESC LIMIT ${limit} OFFSET ${offset}`
+}
