@@ -1,0 +1,13 @@
+import { Global, Module } from '@nestjs/common'
+import { Authenticator } from '../platform/access/authenticator.js'
+import { SnapshotsModule } from '../snapshots/snapshots.module.js'
+import { AuthenticationService } from './authentication.service.js'
+
+/** Gives the access guard its `Authenticator`. Global, because the guard belongs to no capability. */
+@Global()
+@Module({
+  imports: [SnapshotsModule],
+  providers: [AuthenticationService, { provide: Authenticator, useExisting: AuthenticationService }],
+  exports: [Authenticator, AuthenticationService],
+})
+export class AuthenticationModule {}

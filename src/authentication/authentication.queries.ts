@@ -1,0 +1,40 @@
+import type { Pool } from 'pg'
+import type { Role } from '../core/permissions.js'
+import type { Tx } from '../platform/database/database.service.js'
+
+export interface AdminKeyRow {
+  org_id: string
+  admin_id: string
+  role: Role
+}
+
+/** The administrator key with this hash, unless it is revoked, expired, or its organization is suspended. */
+export async function selectAdminKey(pool: Pool, key_hash: string): Promise<AdminKeyRow | null> {
+  const { rows } = await pool.query<AdminKeyRow>({
+    name: 'admin_key',
+    text: `
+      SELECT k.org_id, k.admin_id, k.role
+      FROM admin_keys k JOIN organizations o USING (org_id)
+      WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND o.is_active
+        AND (k.expires_at IS NULL OR (extract(epoch FROM k.expires_at) * 1000)::bigint > ledger.now_ms())`,
+    values: [key_hash],
+  })
+  return rows[0] ?? null
+}
+
+/** Whether the root key may work in this organization: it exists (suspended ones included). */
+export async function existsOrganization(pool: Pool, org_id: string): Promise<boolean> {
+  const { rowCount } = await pool.query('SELECT FROM organizations WHERE org_id = $1', [org_id])
+  return rowCount === 1
+}
+
+/** Notes when keys were last used (minute resolution). `ids` are key or administrator ids of one organization. */
+export async function updateLastUsed(
+  tx: Tx,
+  org_id: string,
+  ids: readonly string[],
+  at: Date,
+): Promise<void> {
+  await tx.agentKey.updateMany({ where: { org_id, key_id: { in: [...ids] } }, data: { last_used_at: at } })
+  await tx.adminKey.updateMany({ where: { org_id, admin_id: { in: [...ids] } }, data: { last_used_at: at } })
+}

@@ -1,0 +1,104 @@
+import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
+import { hash, timingSafeEqual } from 'node:crypto'
+import { isWellFormedKey } from '../core/keys/key-format.js'
+import { type Permission, permissionsOf, ROOT_PERMISSIONS } from '../core/permissions.js'
+import { Problem } from '../core/problems.js'
+import { Authenticator } from '../platform/access/authenticator.js'
+import type { AdminPrincipal, AgentPrincipal } from '../platform/access/principal.js'
+import { Clock } from '../platform/clock/clock.js'
+import { Settings } from '../platform/config/settings.js'
+import { Database } from '../platform/database/database.service.js'
+import { Shutdown } from '../platform/http/shutdown.js'
+import { SnapshotsService } from '../snapshots/snapshots.service.js'
+import * as queries from './authentication.queries.js'
+
+/** The organization that single-tenant use never has to name. */
+export const DEFAULT_ORG_ID = 'org_default'
+export const ADMIN_KEY_PREFIX = 'adk_'
+
+const MINUTE_MS = 60_000
+
+/** What these permissions do ends in an append, which compares the agent's version again: no need to ask twice. */
+const CHECKED_AT_COMMIT: ReadonlySet<Permission> = new Set<Permission>(['decisions:create', 'logs:create'])
+
+/** SHA-256 is enough: a 256-bit random secret cannot be guessed, so no salt or stretching. */
+export const hashKey = (secret: string): string => hash('sha256', secret, 'hex')
+
+/** Who holds which secret. One answer, null, for everything that does not authenticate (C38). */
+@Injectable()
+export class AuthenticationService extends Authenticator implements OnApplicationBootstrap {
+  private readonly logger = new Logger(AuthenticationService.name)
+  private readonly root_hash: Buffer
+  /** Keys used since the last write, by organization. */
+  private used = new Map<string, Set<string>>()
+  private timer: NodeJS.Timeout | undefined
+
+  constructor(
+    private readonly settings: Settings,
+    private readonly database: Database,
+    private readonly snapshots: SnapshotsService,
+    private readonly clock: Clock,
+    shutdown: Shutdown,
+  ) {
+    super()
+    this.root_hash = hash('sha256', settings.admin_api_key, 'buffer')
+    shutdown.onClose('work', 'last use of keys', () => {
+      clearInterval(this.timer)
+      return this.writeLastUsed()
+    })
+  }
+
+  onApplicationBootstrap(): void {
+    this.timer = setInterval(() => void this.writeLastUsed(), MINUTE_MS).unref()
+  }
+
+  async admin(secret: string, requested_org_id: string | undefined): Promise<AdminPrincipal | null> {
+    if (timingSafeEqual(hash('sha256', secret, 'buffer'), this.root_hash)) {
+      const org_id = requested_org_id ?? DEFAULT_ORG_ID
+      if (org_id !== DEFAULT_ORG_ID && !(await queries.existsOrganization(this.database.hot, org_id))) {
+        throw new Problem('organization_not_found')
+      }
+      return { kind: 'root', org_id, permissions: ROOT_PERMISSIONS }
+    }
+    if (!isWellFormedKey(ADMIN_KEY_PREFIX, secret)) return null
+    const row = await queries.selectAdminKey(this.database.hot, hashKey(secret))
+    if (!row) return null
+    if (requested_org_id !== undefined && requested_org_id !== row.org_id) {
+      throw new Problem('organization_not_found')
+    }
+    this.noteUse(row.org_id, row.admin_id)
+    const { org_id, admin_id, role } = row
+    return { kind: 'admin_key', org_id, key_id: admin_id, role, permissions: permissionsOf(role) }
+  }
+
+  async agent(secret: string, permission: Permission): Promise<AgentPrincipal | null> {
+    if (!isWellFormedKey(this.settings.api_key_prefix, secret)) return null
+    const key_hash = hashKey(secret)
+    const snapshot = CHECKED_AT_COMMIT.has(permission)
+      ? await this.snapshots.byKey(key_hash)
+      : await this.snapshots.confirmed(key_hash)
+    if (!snapshot) return null
+    this.noteUse(snapshot.principal.org_id, snapshot.principal.key_id)
+    return snapshot.principal
+  }
+
+  private noteUse(org_id: string, key_id: string): void {
+    const keys = this.used.get(org_id)
+    if (keys) keys.add(key_id)
+    else this.used.set(org_id, new Set([key_id]))
+  }
+
+  /** Best effort: a lost note costs nobody anything, so a failure is logged and forgotten. */
+  private async writeLastUsed(): Promise<void> {
+    const used = this.used
+    this.used = new Map()
+    const at = new Date(Math.floor(this.clock.now() / MINUTE_MS) * MINUTE_MS)
+    for (const [org_id, ids] of used) {
+      try {
+        await this.database.withOrg({ org_id }, (tx) => queries.updateLastUsed(tx, org_id, [...ids], at))
+      } catch (error) {
+        this.logger.warn({ err: error }, 'the last use of keys could not be noted')
+      }
+    }
+  }
+}

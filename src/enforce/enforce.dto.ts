@@ -1,0 +1,79 @@
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
+import { IsObject, IsString } from 'class-validator'
+import { Optional } from '../platform/http/fields.js'
+
+/** What an agent asks: may I do this? */
+export class EnforceDto {
+  /**
+   * A verb and words, in any spelling: `read file`, `read:file`, `ReadFile`. At most 256 characters.
+   * @example "read:file"
+   */
+  @IsString({ message: 'must be a string' })
+  action: string
+
+  /**
+   * What it is done to; a path, URL or name of at most 2,048 characters.
+   * @example "s3://docs/report.pdf"
+   */
+  @Optional()
+  @IsString({ message: 'must be a string' })
+  @ApiPropertyOptional({ type: String, maxLength: 2048 })
+  resource?: string
+
+  /** The arguments of the call, kept encrypted beside the log entry. With `context` at most 64 KiB. */
+  @Optional()
+  @IsObject({ message: 'must be a JSON object' })
+  @ApiPropertyOptional({ type: 'object', additionalProperties: true })
+  arguments?: Record<string, unknown>
+
+  /** Anything else worth recording; kept encrypted beside the log entry. */
+  @Optional()
+  @IsObject({ message: 'must be a JSON object' })
+  @ApiPropertyOptional({ type: 'object', additionalProperties: true })
+  context?: Record<string, unknown>
+}
+
+/** The rule that decided, as it was typed. */
+export class MatchedRule {
+  /** Whose policy it stands in. */
+  @ApiProperty({ enum: ['organization', 'team', 'agent'] })
+  scope: string
+  /** Id of the policy. */
+  id: string
+  /** Version of the policy. */
+  version: number
+  @ApiProperty({ enum: ['allow', 'deny', 'require_approval'] })
+  list: string
+  /** Position in its list, from 0. */
+  index: number
+  action: string
+  @ApiProperty({ type: String, nullable: true })
+  resource: string | null
+}
+
+/** Where the decision stands in the organization's log. */
+export class LogPosition {
+  /** Dense, from 0. */
+  index: number
+}
+
+/** The answer, given after its log entry is on disk. */
+export class EnforceAnswer {
+  allowed: boolean
+  @ApiProperty({ enum: ['allowed', 'denied', 'pending'] })
+  status: 'allowed' | 'denied' | 'pending'
+  /** For people; may be reworded. */
+  reason: string
+  /** For programs, from a closed list. */
+  @ApiProperty({ example: 'allow_rule' })
+  code: string
+  /** The id of the log entry. */
+  @ApiProperty({ format: 'uuid' })
+  decision_id: string
+  @ApiProperty({ type: MatchedRule, nullable: true })
+  matched_rule: MatchedRule | null
+  /** Version of the policy that decided; null without one. */
+  @ApiProperty({ type: 'integer', nullable: true })
+  policy_version: number | null
+  log: LogPosition
+}

@@ -1,0 +1,8 @@
+import { Module } from '@nestjs/common'
+import { SnapshotsModule } from '../snapshots/snapshots.module.js'
+import { EnforceController } from './enforce.controller.js'
+import { EnforceService } from './enforce.service.js'
+
+/** The decision point: `POST /enforce`. */
+@Module({ imports: [SnapshotsModule], controllers: [EnforceController], providers: [EnforceService] })
+export class EnforceModule {}

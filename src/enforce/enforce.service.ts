@@ -1,0 +1,136 @@
+import { Injectable } from '@nestjs/common'
+import { canonicalize, type Json } from '../core/ledger/canonical.js'
+import { type DecisionEntry, encodeDecision } from '../core/ledger/entry.js'
+import { decide, type Decision, ENGINE, type Facts, factsNeeded } from '../core/policy/decide.js'
+import { readRequest } from '../core/policy/request.js'
+import type { CanonicalRequest } from '../core/policy/stage.js'
+import { Problem } from '../core/problems.js'
+import type { AgentPrincipal } from '../platform/access/principal.js'
+import { zoneOffset } from '../platform/clock/zones.js'
+import { Metrics, type PolicyOutcome } from '../platform/metrics/metrics.js'
+import { AgentLogService, type Attempt } from '../snapshots/agent-log.service.js'
+import type { AgentSnapshot } from '../snapshots/snapshots.service.js'
+import type { EnforceAnswer, EnforceDto } from './enforce.dto.js'
+
+const MAX_PAYLOAD_BYTES = 64 * 1024
+const STATUS = { allow: 'allowed', deny: 'denied', pending: 'pending' } as const
+
+/** Decides one request and answers after the decision is in the log. */
+@Injectable()
+export class EnforceService {
+  constructor(
+    private readonly log: AgentLogService,
+    private readonly metrics: Metrics,
+  ) {}
+
+  /**
+   * @throws Problem `validation_failed` for an action or resource that cannot be read, `payload_too_large`, and what
+   * `AgentLogService.record` throws
+   */
+  async enforce(principal: AgentPrincipal, body: EnforceDto): Promise<EnforceAnswer> {
+    const reading = readRequest(body)
+    if (!reading.ok) throw new Problem('validation_failed', { errors: reading.errors })
+    const request = reading.value
+    const payload = { arguments: request.arguments ?? undefined, context: request.context ?? undefined }
+    assertPayloadSize(payload)
+    const { answer, id, index } = await this.log.record(principal, payload, (attempt) => {
+      const { snapshot, now } = attempt
+      const facts = factsAt(snapshot, request, now)
+      const decision = decide(snapshot.policies, request, snapshot.subject, now, facts)
+      return {
+        type: 'decision',
+        action_key: request.action.key,
+        allowed: decision.effect === 'allow',
+        decision_id: null,
+        entry: encodeDecision(entryOf(attempt, principal, request, decision, facts)),
+        answer: decision,
+      }
+    })
+    this.count(principal, answer)
+    return {
+      allowed: answer.effect === 'allow',
+      status: STATUS[answer.effect],
+      reason: answer.reason,
+      code: answer.code,
+      decision_id: id,
+      matched_rule: answer.matched_rule,
+      policy_version: answer.policy_version,
+      log: { index },
+    }
+  }
+
+  private count(principal: AgentPrincipal, decision: Decision): void {
+    this.metrics.decided(
+      principal.agent_id,
+      verbOf(decision.matched_rule?.action),
+      decision.effect === 'allow',
+    )
+    this.metrics.policyEvaluated(outcomeOf(decision))
+  }
+}
+
+/** The facts this decision needs that neither request, policy nor `now` hold: offsets of time zones. */
+function factsAt(snapshot: AgentSnapshot, request: CanonicalRequest, now: number): Facts {
+  const needed = factsNeeded(snapshot.policies, request, snapshot.subject)
+  if (needed.length === 0) return NO_FACTS
+  return { rules: { tz: Object.fromEntries(needed.map(({ zone }) => [zone, zoneOffset(zone, now)])) } }
+}
+
+const NO_FACTS: Facts = {}
+
+function entryOf(
+  { snapshot, now, id, sealed }: Attempt,
+  principal: AgentPrincipal,
+  request: CanonicalRequest,
+  decision: Decision,
+  facts: Facts,
+): DecisionEntry {
+  return {
+    v: 1,
+    log: snapshot.log,
+    id,
+    ts: new Date(now).toISOString(),
+    type: 'decision',
+    event: 'decision.made',
+    actor: { kind: 'agent', id: snapshot.principal.agent_id, key_id: snapshot.principal.key_id },
+    subject: snapshot.subject,
+    config: snapshot.versions,
+    engine: ENGINE,
+    action: { raw: request.action.raw, key: request.action.key },
+    ...(request.resource && { resource: { raw: request.resource.raw, key: request.resource.canonical } }),
+    decision: {
+      effect: decision.effect,
+      code: decision.code,
+      reason: decision.reason,
+      findings: decision.findings.map(({ effect, code, policy, rule }) => ({
+        stage: 'rules',
+        effect,
+        code,
+        ...(policy === null ? {} : { policy }),
+        ...(rule === '' ? {} : { rule }),
+      })),
+    },
+    policies: snapshot.policies.map(({ scope, id, version, sha256 }) => ({ scope, id, version, sha256 })),
+    ...(facts.rules && { facts: facts as Readonly<Record<string, Json>> }),
+    ...(principal.request_id !== undefined && { request_id: principal.request_id }),
+    ...(sealed && { payload: sealed.commitment }),
+  }
+}
+
+function assertPayloadSize(payload: { arguments: Json | undefined; context: Json | undefined }): void {
+  if (payload.arguments === undefined && payload.context === undefined) return
+  if (Buffer.byteLength(canonicalize(payload)) > MAX_PAYLOAD_BYTES) {
+    throw new Problem('payload_too_large', { detail: 'arguments and context may have 64 KiB together.' })
+  }
+}
+
+function outcomeOf(decision: Decision): PolicyOutcome {
+  if (decision.effect === 'allow') return 'allowed'
+  if (decision.effect === 'pending') return 'pending'
+  if (decision.code === 'no_policy') return 'denied_no_policy'
+  return decision.code === 'default_deny' ? 'denied_default' : 'denied_by_rule'
+}
+
+/** The verb of a rule, for a bounded metric label. */
+const verbOf = (action: string | undefined): string | undefined =>
+  /^[a-z]+/i.exec(action ?? '')?.[0].toLowerCase()

@@ -1,0 +1,46 @@
+import type { Json } from '../core/ledger/canonical.js'
+import type { Entry } from '../core/ledger/entry.js'
+import type { LogEntry } from './logs.dto.js'
+
+const STATUS = { allow: 'allowed', deny: 'denied', pending: 'pending' } as const
+
+/** An entry as `GET /logs` shows it: the documented row of AG-70, and what its type adds. */
+export function toLogEntry(
+  index: number,
+  entry: Entry,
+  payload: Readonly<Record<string, Json>> | null,
+): LogEntry {
+  const decision = entry.type === 'decision' ? entry.decision : null
+  const report = entry.type === 'action' ? entry.report : null
+  const reading = entry.type === 'config' ? null : entry
+  return {
+    log_id: entry.id,
+    index,
+    type: entry.type,
+    event: entry.event,
+    source: entry.type === 'action' ? 'agent' : 'service',
+    agent_id: entry.subject?.agent_id ?? null,
+    timestamp: entry.ts,
+    action: reading?.action.raw ?? null,
+    resource: reading?.resource?.raw ?? null,
+    arguments: objectOrNull(payload?.arguments),
+    context: objectOrNull(payload?.context),
+    allowed: decision ? decision.effect === 'allow' : (report?.allowed ?? null),
+    result: report?.result ?? null,
+    metadata: objectOrNull(payload?.metadata),
+    request_id: entry.request_id ?? null,
+    decision_id: decision ? entry.id : (report?.decision_id ?? null),
+    status: decision ? STATUS[decision.effect] : null,
+    code: decision?.code ?? null,
+    reason: decision?.reason ?? null,
+    mismatch: report?.mismatch ?? null,
+    actor: entry.actor,
+    change: entry.type === 'config' ? entry.change : null,
+    before: objectOrNull(payload?.before),
+    after: objectOrNull(payload?.after),
+    redacted: entry.payload !== undefined && payload === null,
+  }
+}
+
+const objectOrNull = (value: Json | undefined): object | null =>
+  typeof value === 'object' && value !== null ? value : null

@@ -1,0 +1,9 @@
+import { Module } from '@nestjs/common'
+import { LedgerModule } from '../ledger/ledger.module.js'
+import { SnapshotsModule } from '../snapshots/snapshots.module.js'
+import { LogsController } from './logs.controller.js'
+import { LogsService } from './logs.service.js'
+
+/** Reading the log, and agents' reports into it. */
+@Module({ imports: [LedgerModule, SnapshotsModule], controllers: [LogsController], providers: [LogsService] })
+export class LogsModule {}

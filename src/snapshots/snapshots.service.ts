@@ -1,0 +1,221 @@
+import { Injectable } from '@nestjs/common'
+import type { ConfigVersions, Subject } from '../core/ledger/entry.js'
+import { AGENT_PERMISSIONS } from '../core/permissions.js'
+import { type CompiledPolicy, compilePolicy } from '../core/policy/compile.js'
+import type { PolicyRef } from '../core/policy/decide.js'
+import type { AgentFacts } from '../core/policy/stage.js'
+import type { AgentPrincipal } from '../platform/access/principal.js'
+import { isZone } from '../platform/clock/zones.js'
+import { Database } from '../platform/database/database.service.js'
+import { LedgerService } from '../ledger/ledger.service.js'
+import * as queries from './snapshots.queries.js'
+
+/** What one key's decisions are made from: identity, versions, compiled policies. Immutable once made. */
+export interface AgentSnapshot {
+  readonly principal: AgentPrincipal
+  /** Milliseconds after which the key is expired; null: never. */
+  readonly not_after: number | null
+  readonly subject: Subject & AgentFacts & { readonly team: string }
+  readonly versions: Required<ConfigVersions>
+  /** Origin of the organization's log. */
+  readonly log: string
+  readonly policies: readonly PolicyRef[]
+}
+
+/** Snapshots and compiled policies kept. A snapshot without its policies is about 1 KiB. */
+const MAX_SNAPSHOTS = 10_000
+const MAX_POLICIES = 10_000
+/** Without a sign of life from the database for this long, nothing kept is used (the freshness fuse). */
+const FUSE_MS = 1_000
+
+/**
+ * The configuration as the decision path sees it, in memory. A snapshot may be stale: the append compares its
+ * versions under the head lock and refuses it then; the poll and in-process news only make that rare.
+ */
+@Injectable()
+export class SnapshotsService {
+  private readonly snapshots = new Map<string, AgentSnapshot>()
+  private readonly hashes = new Map<string, Set<string>>()
+  private readonly compiled = new Map<string, CompiledPolicy>()
+  /** Loads under way; one that overlaps a change is used once and not kept. */
+  private readonly loading = new Map<string, { promise: Promise<AgentSnapshot | null>; overtaken: boolean }>()
+  private last_contact = -Infinity
+
+  constructor(
+    private readonly database: Database,
+    ledger: LedgerService,
+  ) {
+    ledger.onRaised(({ org_id, agent_id }) => {
+      if (agent_id === null) this.dropOrganization(org_id)
+      else this.dropAgent(org_id, agent_id)
+    })
+  }
+
+  /**
+   * The snapshot of the agent that holds this key, or null when no active key of an active agent of an active
+   * organization has this hash. Loaded on demand.
+   */
+  async byKey(key_hash: string): Promise<AgentSnapshot | null> {
+    const known = this.snapshots.get(key_hash)
+    if (known && performance.now() - this.last_contact < FUSE_MS) return known
+    return this.load(key_hash)
+  }
+
+  /** As `byKey`, but compared with the database's present versions: for what is not checked again at a commit. */
+  async confirmed(key_hash: string): Promise<AgentSnapshot | null> {
+    const known = this.snapshots.get(key_hash)
+    if (!known) return this.load(key_hash)
+    const { org_id, agent_id } = known.principal
+    const versions = await queries.selectVersions(this.database.hot, org_id, agent_id)
+    const same =
+      versions?.agent === known.versions.agent &&
+      versions.organization === known.versions.organization &&
+      versions.installation === known.versions.installation
+    return same && known.not_after === null ? known : this.reload(key_hash)
+  }
+
+  /** Drops what is kept of this key and loads it again. */
+  reload(key_hash: string): Promise<AgentSnapshot | null> {
+    this.drop(key_hash)
+    return this.load(key_hash)
+  }
+
+  /** A successful poll or append: the database is there. */
+  touch(): void {
+    this.last_contact = performance.now()
+  }
+
+  dropAgent(org_id: string, agent_id: string): void {
+    this.overtake()
+    for (const hash of [...(this.hashes.get(nameOf(org_id, agent_id)) ?? [])]) this.drop(hash)
+  }
+
+  dropOrganization(org_id: string): void {
+    this.overtake()
+    for (const snapshot of [...this.snapshots.values()]) {
+      if (snapshot.principal.org_id === org_id) this.drop(snapshot.principal.key_hash)
+    }
+  }
+
+  /** Drops every kept snapshot whose versions differ from what the poll saw. */
+  dropStale(changes: queries.ChangesRow): void {
+    for (const [org_id, agent_id, version] of changes.agents ?? []) {
+      const [hash] = this.hashes.get(nameOf(org_id, agent_id)) ?? []
+      const kept = hash === undefined ? undefined : this.snapshots.get(hash)
+      if (!kept || kept.versions.agent !== version) this.dropAgent(org_id, agent_id)
+    }
+    const organizations = new Map(changes.organizations ?? [])
+    for (const snapshot of [...this.snapshots.values()]) {
+      const organization = organizations.get(snapshot.principal.org_id)
+      const moved = organization !== undefined && organization !== snapshot.versions.organization
+      if (moved || changes.installation !== snapshot.versions.installation) {
+        this.overtake()
+        this.drop(snapshot.principal.key_hash)
+      }
+    }
+  }
+
+  /** The organizations of which something is kept. */
+  organizations(): string[] {
+    return [...new Set([...this.snapshots.values()].map((snapshot) => snapshot.principal.org_id))]
+  }
+
+  private load(key_hash: string): Promise<AgentSnapshot | null> {
+    const underway = this.loading.get(key_hash)
+    if (underway && !underway.overtaken) return underway.promise
+    const load = { promise: this.read(key_hash), overtaken: false }
+    this.loading.set(key_hash, load)
+    const kept = load.promise
+      .then((snapshot) => {
+        if (snapshot && !load.overtaken) this.keep(snapshot)
+        return snapshot
+      })
+      .finally(() => {
+        if (this.loading.get(key_hash) === load) this.loading.delete(key_hash)
+      })
+    load.promise = kept
+    return kept
+  }
+
+  private async read(key_hash: string): Promise<AgentSnapshot | null> {
+    const row = await queries.selectAgentByKey(this.database.hot, key_hash)
+    this.touch()
+    if (!row) return null
+    const policies: PolicyRef[] = []
+    for (const { scope, id, version, sha256 } of row.policies ?? []) {
+      policies.push({
+        scope,
+        id,
+        version,
+        sha256,
+        compiled: await this.compile(row.org_id, id, version, sha256),
+      })
+    }
+    return {
+      principal: {
+        kind: 'agent',
+        org_id: row.org_id,
+        agent_id: row.agent_id,
+        key_id: row.key_id,
+        key_hash,
+        permissions: AGENT_PERMISSIONS,
+      },
+      not_after: row.not_after,
+      subject: { agent_id: row.agent_id, environment: row.environment, team: row.owner_team },
+      versions: { installation: row.installation, organization: row.organization, agent: row.agent },
+      log: row.origin,
+      policies,
+    }
+  }
+
+  private async compile(
+    org_id: string,
+    policy_id: string,
+    version: number,
+    sha256: string,
+  ): Promise<CompiledPolicy> {
+    const known = this.compiled.get(sha256)
+    if (known) return known
+    const document = await queries.selectPolicyDocument(this.database.hot, org_id, policy_id, version)
+    const result = compilePolicy(document, { isZone })
+    // It compiled when it was stored; if it does not now, nothing may be decided from it.
+    if (!result.ok) throw new Error(`policy ${policy_id} version ${version} does not compile`)
+    trim(this.compiled, MAX_POLICIES)
+    this.compiled.set(sha256, result.value)
+    return result.value
+  }
+
+  private keep(snapshot: AgentSnapshot): void {
+    const { principal } = snapshot
+    const { key_hash } = principal
+    this.drop(key_hash)
+    const oldest = this.snapshots.keys().next()
+    if (this.snapshots.size >= MAX_SNAPSHOTS && !oldest.done) this.drop(oldest.value)
+    this.snapshots.set(key_hash, snapshot)
+    const name = nameOf(principal.org_id, principal.agent_id)
+    const hashes = this.hashes.get(name)
+    if (hashes) hashes.add(key_hash)
+    else this.hashes.set(name, new Set([key_hash]))
+  }
+
+  private drop(key_hash: string): void {
+    const snapshot = this.snapshots.get(key_hash)
+    if (!snapshot) return
+    this.snapshots.delete(key_hash)
+    const name = nameOf(snapshot.principal.org_id, snapshot.principal.agent_id)
+    const hashes = this.hashes.get(name)
+    hashes?.delete(key_hash)
+    if (hashes?.size === 0) this.hashes.delete(name)
+  }
+
+  private overtake(): void {
+    for (const load of this.loading.values()) load.overtaken = true
+  }
+}
+
+const nameOf = (org_id: string, agent_id: string): string => `${org_id}/${agent_id}`
+
+function trim<V>(map: Map<string, V>, max: number): void {
+  const oldest = map.keys().next()
+  if (map.size >= max && !oldest.done) map.delete(oldest.value)
+}
