@@ -54,6 +54,5 @@ function endWithThisProcess(server: EmbeddedPostgres, dataDir: string): void {
 }
 
 declare global {
-  // eslint-disable-next-line no-var -- only "var" declares a property of globalThis
   var stopTestServer: (() => Promise<void>) | undefined
 }
