@@ -23,7 +23,8 @@ export class AccessGuard implements CanActivate {
     if (!rule) throw new Error(`${context.getClass().name}.${context.getHandler().name} declares no @Access`)
     if (rule.by === 'public') return true
     const request = context.switchToHttp().getRequest<Request & WithPrincipal>()
-    request.principal = await this.gatekeeper.admit(rule, credentialsOf(request), request.ip)
+    const principal = await this.gatekeeper.admit(rule, credentialsOf(request), request.ip)
+    request.principal = { ...principal, request_id: String(request.id) }
     return true
   }
 }

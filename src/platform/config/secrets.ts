@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
+import { hasCode } from '../http/error-code.js'
 import type { EnvironmentReader } from './environment.js'
 import type { SecretSource } from './settings.js'
 
@@ -107,7 +108,7 @@ function fromFile(data_dir: string, file: string): [string, SecretSource] {
   try {
     fs.linkSync(draft, target)
   } catch (error) {
-    if (!isCode(error, 'EEXIST')) throw error
+    if (!hasCode(error, 'EEXIST')) throw error
   } finally {
     fs.unlinkSync(draft)
   }
@@ -123,10 +124,7 @@ function readSecret(file: string): string | undefined {
     if ((fs.statSync(file).mode & 0o077) !== 0) fs.chmodSync(file, 0o600)
     return text
   } catch (error) {
-    if (isCode(error, 'ENOENT')) return undefined
+    if (hasCode(error, 'ENOENT')) return undefined
     throw error
   }
 }
-
-const isCode = (error: unknown, code: string): boolean =>
-  error instanceof Error && 'code' in error && error.code === code

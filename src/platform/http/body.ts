@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { Problem } from '../../core/problems.js'
+import { hasCode } from './error-code.js'
 
 /** Bytes of a body on ordinary routes; `@LargeBody()` routes take `MAX_REQUEST_SIZE`. */
 export const DEFAULT_BODY_LIMIT = 1_048_576
@@ -77,8 +78,7 @@ async function unpack(bytes: Buffer, limit: number): Promise<Buffer> {
   try {
     return await unzip(bytes, { maxOutputLength: limit })
   } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ERR_BUFFER_TOO_LARGE')
-      throw tooLarge(limit)
+    if (hasCode(cause, 'ERR_BUFFER_TOO_LARGE')) throw tooLarge(limit)
     throw new Problem('bad_request', { detail: 'The body is not valid gzip.', cause })
   }
 }

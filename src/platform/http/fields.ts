@@ -40,23 +40,31 @@ export const Name = () =>
 
 const WHOLE = /^-?(0|[1-9]\d{0,14})$/
 
-/** Optional query parameter: a whole number. */
-export const QueryInt = (range: { min: number; max: number; default?: number }) =>
+/** Optional query parameter: a whole number in a range. */
+export const QueryInt = ({ min, max, default: fallback }: { min: number; max: number; default?: number }) =>
   applyDecorators(
     Transform(({ value }: { value: unknown }) =>
       typeof value === 'string' && WHOLE.test(value) ? Number(value) : value,
     ),
     Optional(),
-    IsInt({ message: 'must be a whole number' }),
-    Min(range.min, { message: `must be at least ${range.min}` }),
-    Max(range.max, { message: `must be at most ${range.max}` }),
+    ValidateBy(
+      {
+        name: 'isWholeBetween',
+        validator: {
+          validate: (value: unknown) => Number.isInteger(value) && isBetween(Number(value), min, max),
+        },
+      },
+      { message: `must be a whole number from ${min} to ${max}` },
+    ),
     ApiPropertyOptional({
       type: 'integer',
-      minimum: range.min,
-      maximum: range.max,
-      ...(range.default === undefined ? {} : { default: range.default }),
+      minimum: min,
+      maximum: max,
+      ...(fallback === undefined ? {} : { default: fallback }),
     }),
   )
+
+const isBetween = (value: number, min: number, max: number): boolean => value >= min && value <= max
 
 /** Optional query parameter: `true` or `false`. */
 export const QueryBoolean = () =>

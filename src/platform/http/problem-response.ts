@@ -1,3 +1,4 @@
+import type { Request, Response } from 'express'
 import { problemType, type Problem } from '../../core/problems.js'
 
 export const PROBLEM_TYPE = 'application/problem+json'
@@ -35,4 +36,18 @@ export function problemHeaders(problem: Problem): Record<string, string> {
   // RFC 9110 11.6.1 wants a challenge on every 401; no registered scheme carries a key in a header of its own.
   if (problem.status === 401) headers['WWW-Authenticate'] = 'ApiKey realm="agentguard"'
   return headers
+}
+
+/** Answers with a problem, whatever the response had been going to be. */
+export function sendProblem(request: Request, response: Response, problem: Problem): void {
+  if (response.headersSent) {
+    // Half an answer cannot be taken back; cutting it short is the only way to say that it is not whole.
+    response.destroy()
+    return
+  }
+  const document = problemDocument(problem, String(request.id))
+  for (const [name, value] of Object.entries(problemHeaders(problem))) response.setHeader(name, value)
+  response.statusCode = problem.status
+  response.setHeader('Content-Length', Buffer.byteLength(document))
+  response.end(document)
 }

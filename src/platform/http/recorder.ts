@@ -39,7 +39,8 @@ const templates = new Map<string, string>()
 /** The route's template as `openapi.json` spells it, `/v1/agents/{agent_id}`; `unmatched` bounds the label. */
 function endpointOf(request: Request): string {
   const route = (request.route as { path?: unknown } | undefined)?.path
-  if (typeof route !== 'string') return UNMATCHED
+  // Nest's own 404 is a route called `*path`.
+  if (typeof route !== 'string' || !route.startsWith('/')) return UNMATCHED
   let template = templates.get(route)
   if (template === undefined) {
     template = route.replace(/:(\w+)/g, '{$1}')

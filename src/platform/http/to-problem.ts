@@ -1,5 +1,6 @@
 import { HttpException } from '@nestjs/common'
 import { Problem, type ProblemCode } from '../../core/problems.js'
+import { errorField } from './error-code.js'
 
 const BY_STATUS: Readonly<Record<number, ProblemCode>> = {
   401: 'unauthenticated',
@@ -31,7 +32,7 @@ function fromStatus(status: number, cause: unknown): Problem {
 
 /** Errors of Express and its parts carry their status; only a 4xx is believed. */
 function statusOf(error: unknown): number {
-  const status = field(error, 'status') ?? field(error, 'statusCode')
+  const status = errorField(error, 'status') ?? errorField(error, 'statusCode')
   return typeof status === 'number' && status >= 400 && status < 500 ? status : 500
 }
 
@@ -48,23 +49,18 @@ const AWAY_MESSAGE =
 export function databaseProblem(error: unknown): Problem | undefined {
   for (let level: unknown = error, depth = 0; level && depth < 6; depth++) {
     for (const name of ['code', 'originalCode', 'errorCode']) {
-      const code = field(level, name)
+      const code = errorField(level, name)
       if (typeof code !== 'string') continue
       if (AWAY.test(code))
         return new Problem('not_ready', { detail: AWAY_DETAIL, retry_after: 1, cause: error })
       if (UNSTORABLE.test(code))
         return new Problem('validation_failed', { detail: 'A value cannot be stored.', cause: error })
     }
-    if (level instanceof Error && AWAY_MESSAGE.test(level.message))
+    if (AWAY_MESSAGE.test(String(errorField(level, 'message'))))
       return new Problem('not_ready', { detail: AWAY_DETAIL, retry_after: 1, cause: error })
-    level = field(level, 'cause') ?? field(field(level, 'meta'), 'driverAdapterError')
+    level = errorField(level, 'cause') ?? errorField(errorField(level, 'meta'), 'driverAdapterError')
   }
   return undefined
 }
 
 const AWAY_DETAIL = 'The database cannot be reached or is too busy. Try again.'
-
-const field = (value: unknown, name: string): unknown =>
-  typeof value === 'object' && value !== null && name in value
-    ? (value as Record<string, unknown>)[name]
-    : undefined

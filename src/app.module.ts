@@ -1,0 +1,70 @@
+import { Module, type DynamicModule } from '@nestjs/common'
+import { AccessModule } from './platform/access/access.module.js'
+import { ClockModule } from './platform/clock/clock.module.js'
+import { ConfigModule } from './platform/config/config.module.js'
+import type { Settings } from './platform/config/settings.js'
+import type { Connections } from './platform/database/connections.js'
+import { DatabaseModule } from './platform/database/database.module.js'
+import { Database } from './platform/database/database.service.js'
+import { HealthModule } from './platform/health/health.module.js'
+import { Readiness } from './platform/health/readiness.js'
+import { HttpModule } from './platform/http/http.module.js'
+import { Shutdown } from './platform/http/shutdown.js'
+import { IdempotencyModule } from './platform/idempotency/idempotency.module.js'
+import { LoggingModule } from './platform/logging/logging.module.js'
+import { Metrics } from './platform/metrics/metrics.js'
+import { MetricsModule } from './platform/metrics/metrics.module.js'
+import { AdminKeysModule } from './admin-keys/admin-keys.module.js'
+import { AgentsModule } from './agents/agents.module.js'
+import { AuthenticationModule } from './authentication/authentication.module.js'
+import { EnforceModule } from './enforce/enforce.module.js'
+import { LedgerModule } from './ledger/ledger.module.js'
+import { KeysModule } from './keys/keys.module.js'
+import { LogsModule } from './logs/logs.module.js'
+import { OrganizationsModule } from './organizations/organizations.module.js'
+import { PoliciesModule } from './policies/policies.module.js'
+
+const PLATFORM = [
+  ClockModule,
+  LoggingModule,
+  MetricsModule,
+  HttpModule,
+  AccessModule,
+  IdempotencyModule,
+  HealthModule,
+]
+
+const CAPABILITIES = [
+  AuthenticationModule,
+  OrganizationsModule,
+  AdminKeysModule,
+  AgentsModule,
+  KeysModule,
+  PoliciesModule,
+  EnforceModule,
+  LedgerModule,
+  LogsModule,
+]
+
+/** The table of contents: what the platform gives, and what the product does with it. */
+@Module({})
+export class AppModule {
+  static forRoot(settings: Settings, connections: Connections): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [
+        ConfigModule.forRoot(settings),
+        DatabaseModule.forRoot(connections, settings.database_pool_size),
+        ...PLATFORM,
+        ...CAPABILITIES,
+      ],
+    }
+  }
+
+  /** The database knows nothing of probes, metrics and signals: they meet here. */
+  constructor(database: Database, readiness: Readiness, metrics: Metrics, shutdown: Shutdown) {
+    readiness.register('database', () => database.ping())
+    metrics.onCollect('database_connections', () => database.connection_count)
+    shutdown.onClose('database', 'database', () => database.close())
+  }
+}

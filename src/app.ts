@@ -1,0 +1,110 @@
+import { NestFactory } from '@nestjs/core'
+import type { NestExpressApplication } from '@nestjs/platform-express'
+import { SwaggerModule } from '@nestjs/swagger'
+import type { NextFunction, Request, Response } from 'express'
+import { Logger } from 'nestjs-pino'
+import { AppModule } from './app.module.js'
+import { buildDocument } from './openapi-document.js'
+import { Settings } from './platform/config/settings.js'
+import type { Connections } from './platform/database/connections.js'
+import { entrance } from './platform/http/entrance.js'
+import { notRouted } from './platform/http/problem.filter.js'
+import { sendProblem } from './platform/http/problem-response.js'
+import { recorder } from './platform/http/recorder.js'
+import { configureServer } from './platform/http/server.js'
+import { Shutdown } from './platform/http/shutdown.js'
+import { RequestLog } from './platform/logging/request-log.js'
+import { Metrics } from './platform/metrics/metrics.js'
+import { RateLimiter, rateHeaders, rateIdentity, rateProblem } from './platform/throttling/rate-limiter.js'
+
+/** Options that both the program and its tests create the application with. */
+export const APP_OPTIONS = {
+  // Bodies are read by InputInterceptor, after authentication.
+  bodyParser: false,
+  bufferLogs: true,
+  // A failed start must reach main(), which still has a database to stop.
+  abortOnError: false,
+} as const
+
+/** The application, ready to listen. */
+export async function createApp(
+  settings: Settings,
+  connections: Connections,
+): Promise<NestExpressApplication> {
+  const app = await NestFactory.create<NestExpressApplication>(
+    AppModule.forRoot(settings, connections),
+    APP_OPTIONS,
+  )
+  return configureApp(app)
+}
+
+/** Everything about HTTP that is not a provider, in the order in which a request meets it; initialises the modules. */
+export async function configureApp(app: NestExpressApplication): Promise<NestExpressApplication> {
+  const settings = app.get(Settings)
+  app.useLogger(app.get(Logger))
+  app.disable('x-powered-by')
+  app.set('etag', false)
+  app.set('query parser', 'simple')
+  app.set('trust proxy', settings.trust_proxy_headers)
+  app.setGlobalPrefix('v1', { exclude: ['.well-known/{*path}', 'access/{*path}'] })
+  app.use(entrance(settings, app.get(Shutdown)))
+  app.use(recorder(app.get(Metrics), app.get(RequestLog)))
+  enableCors(app, settings)
+  serveDocumentation(app)
+  configureServer(app.getHttpServer(), settings)
+  await app.init()
+  // After all routes: what lies beside /v1 would otherwise get Express's HTML page.
+  app.use((request: Request, response: Response) =>
+    sendProblem(request, response, notRouted(request, response)),
+  )
+  return app
+}
+
+function enableCors(app: NestExpressApplication, { cors_origins }: Settings): void {
+  if (cors_origins.length === 0) return
+  const any = cors_origins.includes('*')
+  app.enableCors({
+    origin: any ? '*' : [...cors_origins],
+    // Cookies never travel with "any origin" (the Fetch standard forbids it).
+    credentials: !any,
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+    allowedHeaders: [
+      'Content-Type',
+      'X-Admin-Key',
+      'X-Agent-Key',
+      'X-Org-ID',
+      'X-Request-ID',
+      'Idempotency-Key',
+    ],
+    exposedHeaders: [
+      'X-Request-ID',
+      'X-Response-Time',
+      'X-Total-Count',
+      'X-Total-Count-Relation',
+      'Link',
+      'RateLimit',
+      'RateLimit-Policy',
+      'Retry-After',
+      'Idempotent-Replayed',
+    ],
+    maxAge: 600,
+  })
+}
+
+/** Swagger UI at /docs and the document at /openapi.json, both made at the first look. */
+function serveDocumentation(app: NestExpressApplication): void {
+  const limiter = app.get(RateLimiter)
+  app.use('/docs', (request: Request, response: Response, next: NextFunction) => {
+    const outcome = limiter.take('docs', rateIdentity(undefined, request.ip))
+    if (outcome)
+      for (const [name, value] of Object.entries(rateHeaders(outcome, Date.now())))
+        response.setHeader(name, value)
+    next(outcome && !outcome.allowed ? rateProblem(outcome) : undefined)
+  })
+  app.use('/v1/redoc', (_: Request, response: Response) => response.redirect('/docs'))
+  SwaggerModule.setup('docs', app, () => buildDocument(app), {
+    customSiteTitle: 'AgentGuard API',
+    jsonDocumentUrl: 'v1/openapi.json',
+    yamlDocumentUrl: 'docs/openapi.yaml',
+  })
+}
