@@ -18,8 +18,9 @@ export function routedUrl(target: string, metrics_path: string): string {
   const path = end < 0 ? url : url.slice(0, end)
   const query = end < 0 ? '' : url.slice(end)
   if (path === metrics_path) return METRICS_ROUTE + query
-  // Served only where the operator put it. When METRICS_PATH is the default the line above has answered.
-  if (path === '/metrics' || path === METRICS_ROUTE) return `/v1/not-here${query}`
+  // Served only where the operator put it.
+  const moved = metrics_path !== '/metrics'
+  if (moved && (path === '/metrics' || path === METRICS_ROUTE)) return `/v1/not-here${query}`
   return OWN_ROOTS.some((root) => path === root || path.startsWith(`${root}/`)) ? url : `/v1${url}`
 }
 
