@@ -63,52 +63,74 @@ const WILDCARD =
  */
 export function readAction(raw: string): Result<ActionReading, string> {
   if (raw.length > ACTION_LIMIT) return err(TOO_LONG)
-  const text = raw.normalize('NFKC')
-  const kinds = new Uint8Array(text.length + 2) // one separator on each side spares the end checks
+  const text = toText(raw)
   let cases = 0
   for (let i = 0; i < text.length; i++) {
     const kind = kindOf(text.charCodeAt(i))
     if (kind === Kind.Refused) return err(`The action ${NOT_TEXT}`)
     if (kind === Kind.Wildcard) return err(WILDCARD)
     if (kind === Kind.Lower || kind === Kind.Upper) cases |= kind
-    kinds[i + 1] = kind
   }
-  const words = wordsOf(text.toLowerCase(), kinds)
-  if (words.length === 0) return err(EMPTY)
-  const [verb = '', ...rest] = words
-  const key = rest.length === 0 ? verb : `${verb}:${rest.join('_')}`
+  const words = wordsOf(text)
+  const verb = words[0]
+  if (verb === undefined) return err(EMPTY)
+  let key = verb
+  let letters = verb
+  for (let i = 1; i < words.length; i++) {
+    const word = words[i] ?? ''
+    key += (i === 1 ? ':' : '_') + word
+    letters += word
+  }
   if (key.length > ACTION_LIMIT) return err(TOO_LONG)
-  const letters = words.join('')
   const boundaries = new Uint8Array(letters.length + 1)
   if (words.length === 1) boundaries.fill(1)
-  else markBoundaries(boundaries, kinds, cases === (Kind.Lower | Kind.Upper))
+  else markBoundaries(boundaries, text, cases === (Kind.Lower | Kind.Upper))
   return ok({ raw, key, words, letters, boundaries })
 }
 
-/** `kinds[i + 1]` is the kind of `lower[i]`. */
-function wordsOf(lower: string, kinds: Uint8Array): string[] {
+/** NFKC, which changes nothing in ASCII and costs more than the rest of the reading. */
+export function toText(raw: string): string {
+  for (let i = 0; i < raw.length; i++) if (raw.charCodeAt(i) > 127) return raw.normalize('NFKC')
+  return raw
+}
+
+function wordsOf(text: string): string[] {
+  const lower = text.toLowerCase()
   const words: string[] = []
   let start = -1
-  for (let i = 0; i <= lower.length; i++) {
-    const here: Kind = kinds[i + 1] ?? 0
-    if (start >= 0 && (here === Kind.Separator || divides(kinds[i] ?? 0, here, kinds[i + 2] ?? 0))) {
+  let before: Kind = Kind.Separator
+  let here: Kind = kindAt(text, 0)
+  for (let i = 0; i <= text.length; i++) {
+    const after = kindAt(text, i + 1)
+    if (start >= 0 && (here === Kind.Separator || divides(before, here, after))) {
       words.push(lower.slice(start, i))
       start = -1
     }
     if (start < 0 && here !== Kind.Separator) start = i
+    before = here
+    here = after
   }
   return words
 }
 
+/** The end of a text divides like a separator. */
+const kindAt = (text: string, i: number): Kind =>
+  i < text.length ? kindOf(text.charCodeAt(i)) : Kind.Separator
+
 /** Boundaries of a divided action: at separators, at the ends and, in mixed-case text, on both sides of a capital. */
-function markBoundaries(boundaries: Uint8Array, kinds: Uint8Array, mixed: boolean): void {
+function markBoundaries(boundaries: Uint8Array, text: string, mixed: boolean): void {
   let position = 0
-  for (let i = 0; i < kinds.length; i++) {
-    const kind: Kind = kinds[i] ?? 0
+  boundaries[0] = 1
+  for (let i = 0; i < text.length; i++) {
+    const kind = kindAt(text, i)
     if (kind === Kind.Separator) boundaries[position] = 1
     else {
-      if (mixed && kind === Kind.Upper) boundaries.fill(1, position, position + 2)
       position++
+      if (mixed && kind === Kind.Upper) {
+        boundaries[position - 1] = 1
+        boundaries[position] = 1
+      }
     }
   }
+  boundaries[position] = 1
 }

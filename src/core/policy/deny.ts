@@ -116,24 +116,63 @@ function compileAutomaton(tokens: readonly Token[]): Test {
     }
   }
   const rows = Array.from(ALPHABET, (char) => rowOf(steps, char, size))
+  const automaton: Automaton = { size, last: steps.length, loops, gates, seams, rows }
+  return size === 1 ? narrow(automaton) : (action) => runWide(automaton, action)
+}
+
+interface Automaton {
+  /** words of 32 states */
+  readonly size: number
+  readonly last: number
+  readonly loops: Uint32Array
+  readonly gates: Uint32Array
+  readonly seams: Uint32Array
+  readonly rows: readonly Uint32Array[]
+}
+
+/** Up to 31 tokens: `runWide` with its states in one number. */
+function narrow(automaton: Automaton): Test {
+  const [loops = 0] = automaton.loops
+  const [gates = 0] = automaton.gates
+  const [seams = 0] = automaton.seams
+  const rows = Uint32Array.from(automaton.rows, ([row = 0]) => row)
+  const accept = 1 << automaton.last
   return ({ letters, boundaries }) => {
-    let now = new Uint32Array(size)
-    let next = new Uint32Array(size)
-    set(now, 0)
+    let now = 1
     for (let i = 0; ; i++) {
       if (boundaries[i] === 1) {
-        next.fill(0)
-        advance(now, seams, next) // from the states before the gaps open: two separators never stand together
-        openGates(now, gates)
-        if (has(now, steps.length)) return true
-        if (i > 0) for (let w = 0; w < size; w++) now[w] = (now[w] ?? 0) | (next[w] ?? 0)
+        const across = i > 0 ? (now & seams) << 1 : 0
+        for (let before = 0; before !== now;) {
+          before = now
+          now |= (now & gates) << 1
+        }
+        if ((now & accept) !== 0) return true
+        now |= across
       }
-      if (i === letters.length) return false
-      const row = rows[rowIndex(letters.charCodeAt(i))] ?? EMPTY
-      for (let w = 0; w < size; w++) next[w] = (now[w] ?? 0) & (loops[w] ?? 0)
-      advance(now, row, next)
-      ;[now, next] = [next, now]
+      if (i === letters.length || now === 0) return false
+      now = ((now & (rows[rowIndex(letters.charCodeAt(i))] ?? 0)) << 1) | (now & loops)
     }
+  }
+}
+
+function runWide({ size, last, loops, gates, seams, rows }: Automaton, action: ActionReading): boolean {
+  const { letters, boundaries } = action
+  let now = new Uint32Array(size)
+  let next = new Uint32Array(size)
+  set(now, 0)
+  for (let i = 0; ; i++) {
+    if (boundaries[i] === 1) {
+      next.fill(0)
+      advance(now, seams, next) // from the states before the gaps open: two separators never stand together
+      openGates(now, gates)
+      if (has(now, last)) return true
+      if (i > 0) for (let w = 0; w < size; w++) now[w] = (now[w] ?? 0) | (next[w] ?? 0)
+    }
+    if (i === letters.length) return false
+    const row = rows[rowIndex(letters.charCodeAt(i))] ?? EMPTY
+    for (let w = 0; w < size; w++) next[w] = (now[w] ?? 0) & (loops[w] ?? 0)
+    advance(now, row, next)
+    ;[now, next] = [next, now]
   }
 }
 

@@ -96,26 +96,35 @@ const literalPiece = (word: string): Piece => ({
   endsIn: (text) => (text.endsWith(word) ? text.length - word.length : -1),
 })
 
-const width = (code: number): number => (code > 0xffff ? 2 : 1)
+/** An operation of a piece with wildcards: a UTF-16 unit, `?`, or -2 - n for the n-th class. */
+const ANY = -1
+const FIRST_CLASS = -2
 
-function accepts(token: Single, code: number): boolean {
-  if (token.kind === 'one') return true
-  return token.kind === 'char' ? token.char.codePointAt(0) === code : holds(token, code)
+/** A class with its answers for ASCII made beforehand. */
+interface Class {
+  readonly ascii: Uint8Array
+  readonly token: ClassToken
 }
 
 function mixedPiece(tokens: readonly Single[]): Piece {
-  const at = (text: string, from: number): number => {
-    let place = from
-    for (const token of tokens) {
-      const code = text.codePointAt(place)
-      if (code === undefined || !accepts(token, code)) return -1
-      place += width(code)
+  const classes: Class[] = []
+  const ops: number[] = []
+  for (const token of tokens) {
+    if (token.kind === 'char') for (let i = 0; i < token.char.length; i++) ops.push(token.char.charCodeAt(i))
+    else if (token.kind === 'one') ops.push(ANY)
+    else {
+      ops.push(FIRST_CLASS - classes.length)
+      classes.push({
+        token,
+        ascii: Uint8Array.from({ length: 128 }, (_, code) => (holds(token, code) ? 1 : 0)),
+      })
     }
-    return place
   }
+  const at = (text: string, from: number): number => endOf(text, from, ops, classes)
   const find = (text: string, from: number): number => {
-    for (let start = from; start < text.length; start += width(text.codePointAt(start) ?? 0)) {
-      const end = at(text, start)
+    for (let start = from; start < text.length; start++) {
+      if (isSecondHalf(text, start)) continue
+      const end = endOf(text, start, ops, classes)
       if (end >= 0) return end
     }
     return -1
@@ -124,12 +133,37 @@ function mixedPiece(tokens: readonly Single[]): Piece {
   const endsIn = (text: string): number => {
     let start = text.length
     for (let i = 0; i < tokens.length; i++) {
-      if (start === 0) return -1
-      start -= start > 1 && width(text.codePointAt(start - 2) ?? 0) === 2 ? 2 : 1
+      start -= isSecondHalf(text, start - 1) ? 2 : 1
+      if (start < 0) return -1
     }
-    return at(text, start) < 0 ? -1 : start
+    return endOf(text, start, ops, classes) < 0 ? -1 : start
   }
   return { at, find, endsIn }
+}
+
+function endOf(text: string, from: number, ops: readonly number[], classes: readonly Class[]): number {
+  let place = from
+  for (let i = 0; i < ops.length; i++) {
+    const op = ops[i] ?? 0
+    if (place >= text.length) return -1
+    const unit = text.charCodeAt(place++)
+    if (op >= 0) {
+      if (op !== unit) return -1
+      continue
+    }
+    const code = unit >= 0xd800 && unit <= 0xdbff ? (text.codePointAt(place - 1) ?? unit) : unit
+    if (code > 0xffff) place++
+    if (op === ANY) continue
+    const list = classes[FIRST_CLASS - op]
+    if (list === undefined || !(code < 128 ? list.ascii[code] === 1 : holds(list.token, code))) return -1
+  }
+  return place
+}
+
+/** `?` and `[…]` take whole characters, also those beyond U+FFFF, which are two units. */
+function isSecondHalf(text: string, at: number): boolean {
+  const unit = text.charCodeAt(at)
+  return unit >= 0xdc00 && unit <= 0xdfff && (text.codePointAt(at - 1) ?? 0) > 0xffff
 }
 
 /**

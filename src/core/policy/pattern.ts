@@ -1,5 +1,5 @@
 import { type Result, err, ok } from '../result.js'
-import { ACTION_LIMIT, type ActionReading, Kind, NOT_TEXT, divides, kindOf } from './action.js'
+import { ACTION_LIMIT, type ActionReading, Kind, NOT_TEXT, divides, kindOf, toText } from './action.js'
 import { compileDeny } from './deny.js'
 import { type ClassToken, GAP, ONE, RUN, type Token, compileGlob, literal, readClass } from './glob.js'
 import { RESOURCE_LIMIT, UNPRINTABLE, fold } from './resource.js'
@@ -118,9 +118,9 @@ function push(tokens: Token[], token: Token): void {
 }
 
 /** Reads a rule's action as requests are read, and its wildcards; gaps at the ends fall away, as in requests. */
-function readRule(source: string): Result<readonly Token[], string> {
+export function readRule(source: string): Result<readonly Token[], string> {
   if (source.length > ACTION_LIMIT) return err(TOO_LONG_ACTION)
-  const text = source.normalize('NFKC')
+  const text = toText(source)
   if (text.length > ACTION_LIMIT) return err(TOO_LONG_ACTION)
   const kinds = Array.from({ length: text.length }, (_, i) => kindOf(text.charCodeAt(i)))
   if (kinds.includes(Kind.Refused)) return err(`The action of a rule ${NOT_TEXT}`)
@@ -164,7 +164,7 @@ function withSeparators(token: ClassToken): ClassToken {
 }
 
 /** The rule's key: the first gap is `:`, the others are `_`. */
-function toKey(tokens: readonly Token[]): Token[] {
+export function toKey(tokens: readonly Token[]): Token[] {
   let first = true
   return tokens.map((token) => {
     if (token !== GAP) return token
