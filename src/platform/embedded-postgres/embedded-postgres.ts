@@ -115,14 +115,16 @@ async function adoptOrLaunch(
 }
 
 /**
- * Stops the server of this data folder, whoever started it. For the end of a process that was killed.
+ * Stops the server that a killed process left behind.
  *
  * @returns false when none was running
+ * @throws EmbeddedPostgresError when it belongs to another living process
  */
 export async function stopEmbeddedPostgres(data_dir: string): Promise<boolean> {
   const home = homeOf(data_dir)
   const pid = runningPid(home)
   if (pid === undefined) return false
+  if (!claim(home)) throw inUse(home)
   await stopServer(pid)
   rmSync(home.owner, { force: true })
   return true
