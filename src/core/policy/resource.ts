@@ -20,13 +20,14 @@ const UNSETTLED = `The resource is percent-encoded more than ${ROUNDS} times: se
 const NOT_UTF8 = 'The resource holds percent-encoded bytes that are not UTF-8: send the name as text'
 const ABOVE_ROOT = 'The resource climbs above its root with "..": send the resolved path'
 
+// eslint-disable-next-line no-control-regex -- the whole of ASCII is meant
+const BEYOND_ASCII = /[^\u0000-\u007f]/
+
 /** NFKC and lower-case; the second NFKC composes what lower-casing left apart, and Greek has one small sigma. */
 export const fold = (text: string): string =>
   BEYOND_ASCII.test(text)
     ? text.normalize('NFKC').toLowerCase().replaceAll('ς', 'σ').normalize('NFKC')
     : text.toLowerCase()
-// eslint-disable-next-line no-control-regex -- the whole of ASCII is meant
-const BEYOND_ASCII = /[^\u0000-\u007f]/
 
 // eslint-disable-next-line no-control-regex -- finding control characters is the purpose
 export const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f]|\p{Cs}/u
