@@ -105,6 +105,7 @@ export function decideWith(
     for (const miss of outcome.near_misses) nearMisses.push(miss)
     if (decisive?.finding.effect === 'deny' && !explain) break
   }
+  if (decisive === null) findings.push(noFinding(policies))
   const { finding, runner } = decisive ?? { finding: noFinding(policies), runner: null }
   const policy = finding.policy === null ? undefined : policies[finding.policy]
   const rule = policy && runner ? runner.rule(policy, finding.rule) : null
