@@ -1,0 +1,89 @@
+/** An answer as a client sees it. */
+export interface Answer<T> {
+  readonly status: number
+  readonly text: string
+  /** The parsed body; null when there is none. */
+  readonly body: T
+  readonly headers: Headers
+}
+
+/** A problem document as tests compare it. */
+export interface ProblemBody {
+  readonly status: number
+  readonly code: string
+  readonly title: string
+  readonly detail: string
+  readonly request_id: string
+  readonly errors?: readonly { path: string; message: string }[]
+}
+
+/** Sent headers by name. */
+type Sent = Readonly<Record<string, string>>
+
+/** JSON over real HTTP with the headers of one principal. */
+export class Client {
+  constructor(
+    readonly url: string,
+    readonly headers: Sent = {},
+  ) {}
+
+  /** The same server with other headers. */
+  with(headers: Sent): Client {
+    return new Client(this.url, headers)
+  }
+
+  /** `text` is sent as it is, `body` as JSON. */
+  async call<T = ProblemBody>(
+    method: string,
+    path: string,
+    { body, text, headers }: { body?: unknown; text?: string; headers?: Sent } = {},
+  ): Promise<Answer<T>> {
+    const sent = text ?? (body === undefined ? undefined : JSON.stringify(body))
+    const response = await fetch(this.url + path, {
+      method,
+      headers: {
+        ...this.headers,
+        ...(sent === undefined ? {} : { 'Content-Type': 'application/json' }),
+        ...headers,
+      },
+      body: sent ?? null,
+    })
+    const received = await response.text()
+    return {
+      status: response.status,
+      text: received,
+      body: JSON.parse(received === '' ? 'null' : received) as T,
+      headers: response.headers,
+    }
+  }
+
+  get<T = ProblemBody>(path: string, headers?: Sent): Promise<Answer<T>> {
+    return this.call('GET', path, { headers })
+  }
+
+  post<T = ProblemBody>(path: string, body: unknown, headers?: Sent): Promise<Answer<T>> {
+    return this.call('POST', path, { body, headers })
+  }
+
+  put<T = ProblemBody>(path: string, body: unknown, headers?: Sent): Promise<Answer<T>> {
+    return this.call('PUT', path, { body, headers })
+  }
+
+  patch<T = ProblemBody>(path: string, body: unknown): Promise<Answer<T>> {
+    return this.call('PATCH', path, { body })
+  }
+
+  delete<T = ProblemBody>(path: string): Promise<Answer<T>> {
+    return this.call('DELETE', path)
+  }
+}
+
+/** What an answer says, without what names the request and the thing: equal for a foreign and for a missing thing. */
+export function withoutNames(answer: Answer<unknown>, ...names: readonly string[]): unknown {
+  const id = answer.headers.get('X-Request-ID') ?? ''
+  const text = [id, ...names].reduce((rest, name) => rest.replaceAll(name, '·'), answer.text)
+  const headers = [...answer.headers].filter(
+    ([name]) => !['date', 'x-request-id', 'x-response-time', 'content-length'].includes(name),
+  )
+  return { status: answer.status, text, headers }
+}

@@ -1,0 +1,63 @@
+import type { INestApplicationContext } from '@nestjs/common'
+import type { ConfigEntry } from '../../src/core/ledger/entry.js'
+import { LedgerService } from '../../src/ledger/ledger.service.js'
+import { Database } from '../../src/platform/database/database.service.js'
+
+/** An entry of the log with its payload opened. */
+export type Recorded = ConfigEntry & {
+  readonly index: number
+  readonly opened: Record<string, unknown> | null
+}
+
+interface Row {
+  index: number
+  entry: string
+  nonce: Uint8Array | null
+  body: Uint8Array | null
+}
+
+/** The administrative entries of an organization's log, oldest first, as they lie in the database. */
+export async function recorded(app: INestApplicationContext, org_id = 'org_default'): Promise<Recorded[]> {
+  const { sealer } = app.get(LedgerService)
+  const rows = await app.get(Database).withOrg(
+    { org_id },
+    (tx) => tx.$queryRaw<Row[]>`
+      SELECT e.index::float8 AS index, convert_from(e.entry, 'UTF8') AS entry, p.nonce, p.body
+      FROM ledger.ledger_entry e LEFT JOIN ledger.ledger_payload p USING (org_id, index)
+      WHERE e.type = 'config' ORDER BY e.index`,
+  )
+  return Promise.all(
+    rows.map(async ({ index, entry: text, nonce, body }) => {
+      const entry = JSON.parse(text) as ConfigEntry
+      const opened =
+        nonce && body
+          ? await sealer.open(
+              org_id,
+              entry.log,
+              entry.id,
+              Date.parse(entry.ts),
+              Buffer.from(nonce),
+              Buffer.from(body),
+            )
+          : null
+      return { ...entry, index, opened }
+    }),
+  )
+}
+
+/** How often each configuration version was raised: of the organization and of its agents. */
+export async function versions(
+  app: INestApplicationContext,
+  org_id: string,
+  agent_id = '',
+): Promise<number[]> {
+  const rows = await app.get(Database).withOrg(
+    { org_id },
+    (tx) => tx.$queryRaw<{ organization: number; agent: number }[]>`
+      SELECT h.org_version::float8 AS organization,
+             (SELECT c.version::float8 FROM agent_config c
+              WHERE c.org_id = h.org_id AND c.agent_id = ${agent_id}) AS agent
+      FROM ledger.ledger_head h WHERE h.org_id = ${org_id}`,
+  )
+  return rows.flatMap(({ organization, agent }) => [organization, agent])
+}
