@@ -177,7 +177,8 @@ function allFindings(index: RuleIndex<CompiledRule>, input: StageInput<RulesFact
   let findings: Finding[] | null = null
   for (const rule of candidates(index, input.request.action)) {
     const finding = findingOf(rule, input)
-    if (finding) findings === null ? (findings = [finding]) : findings.push(finding)
+    if (finding && findings) findings.push(finding)
+    else if (finding) findings = [finding]
   }
   return findings ?? NOTHING.findings
 }
