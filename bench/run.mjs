@@ -23,7 +23,9 @@ function cpuSeconds(pid, withChildren) {
   try {
     const hertz = 100
     const read = (id) => {
-      const fields = readFileSync(`/proc/${id}/stat`, 'utf8').replace(/^.*\) /, '').split(' ')
+      const fields = readFileSync(`/proc/${id}/stat`, 'utf8')
+        .replace(/^.*\) /, '')
+        .split(' ')
       // utime, stime and, for what has ended, cutime, cstime
       return (Number(fields[11]) + Number(fields[12]) + Number(fields[13]) + Number(fields[14])) / hertz
     }
@@ -103,7 +105,10 @@ try {
   const agent = await api(base, 'POST', '/agents', { name: 'bench', owner_team: 'bench', environment: 'dev' })
   await api(base, 'PUT', `/agents/${agent.agent_id}/policy`, policy())
   const postgres = Number(
-    execFileSync('pgrep', ['-P', String(server.pid), '-f', 'postgres']).toString().trim().split('\n')[0],
+    execFileSync('pgrep', ['-P', String(server.pid), '-f', 'postgres'])
+      .toString()
+      .trim()
+      .split('\n')[0],
   )
   console.log(`warming up for ${SECONDS} s …`)
   await load(base, agent.api_key, 32, SECONDS)
@@ -134,11 +139,18 @@ try {
   console.log(
     `\nPOST /enforce, every answer after a durable commit; 51 rules; median of ${ROUNDS} interleaved rounds`,
   )
-  console.log(`${os.cpus().length} × ${cpu}, Node ${process.version}; client, server and PostgreSQL share them\n`)
+  console.log(
+    `${os.cpus().length} × ${cpu}, Node ${process.version}; client, server and PostgreSQL share them\n`,
+  )
   const rows = CONNECTIONS.flatMap((connections) => {
     const middle = (name) => median(measured.get(connections).map((round) => round[name]))
     const bar = BARS[connections]
-    const row = (what, value, limit, unit) => ({ connections, what, measured: `${value} ${unit}`, bar: limit })
+    const row = (what, value, limit, unit) => ({
+      connections,
+      what,
+      measured: `${value} ${unit}`,
+      bar: limit,
+    })
     return [
       row('requests per second', Math.round(middle('rps')), `≥ ${bar.rps}`, '/s'),
       row('latency p50', middle('p50_ms'), '', 'ms'),

@@ -29,7 +29,9 @@ async function call(method, route, headers, body) {
       body: body && JSON.stringify(body),
     })
   } catch (error) {
-    fail(`Nothing answers at ${base} (${error.cause?.code ?? error.message}). Start the service with "make up".`)
+    fail(
+      `Nothing answers at ${base} (${error.cause?.code ?? error.message}). Start the service with "make up".`,
+    )
   }
   const text = await response.text()
   if (!response.ok) fail(`${method} ${route} answered ${response.status}: ${text}`)

@@ -1,7 +1,9 @@
-import { Body, Controller, HttpCode, Post } from '@nestjs/common'
+import { Body, Controller, HttpCode, Post, Req } from '@nestjs/common'
 import { ApiOkResponse, ApiTags } from '@nestjs/swagger'
+import type { Request } from 'express'
 import { Access } from '../platform/access/access.decorator.js'
 import { type AgentPrincipal, By } from '../platform/access/principal.js'
+import { note } from '../platform/logging/request-facts.js'
 import { Limit } from '../platform/throttling/limit.decorator.js'
 import { EnforceAnswer, EnforceDto } from './enforce.dto.js'
 import { EnforceService } from './enforce.service.js'
@@ -23,7 +25,13 @@ export class EnforceController {
   @Access('decisions:create', 'agent')
   @Limit('enforce')
   @ApiOkResponse({ type: EnforceAnswer })
-  decide(@By() principal: AgentPrincipal, @Body() body: EnforceDto): Promise<EnforceAnswer> {
-    return this.enforce.enforce(principal, body)
+  async decide(
+    @By() principal: AgentPrincipal,
+    @Body() body: EnforceDto,
+    @Req() request: Request,
+  ): Promise<EnforceAnswer> {
+    const answer = await this.enforce.enforce(principal, body)
+    note(request, { action: body.action, allowed: answer.allowed })
+    return answer
   }
 }

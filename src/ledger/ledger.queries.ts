@@ -211,6 +211,18 @@ export async function ensureDataKey(
   return row
 }
 
+/** Whether this database takes writes and lets the decision path append: false on a standby or a read-only one. */
+export async function selectWritable(pool: Pool): Promise<boolean> {
+  const { rows } = await pool.query<{ writable: boolean }>({
+    name: 'ledger_writable',
+    text: `
+      SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'
+             AND EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = 'ledger'::regnamespace
+                           AND p.proname = 'ledger_append' AND has_function_privilege(p.oid, 'EXECUTE')) AS writable`,
+  })
+  return rows[0]?.writable ?? false
+}
+
 /** Makes the partitions from this month to `months_ahead` later; returns the first instant that has none (ms). */
 export async function ensurePartitions(tx: Tx, months_ahead: number): Promise<number> {
   const rows = await tx.$queryRaw<{ until: number }[]>`

@@ -1,9 +1,10 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
 import { Clock } from '../platform/clock/clock.js'
 import { Database } from '../platform/database/database.service.js'
+import { Readiness } from '../platform/health/readiness.js'
 import { Shutdown } from '../platform/http/shutdown.js'
 import { LedgerService } from './ledger.service.js'
-import { ensurePartitions } from './ledger.queries.js'
+import { ensurePartitions, selectWritable } from './ledger.queries.js'
 
 const DAY_MS = 24 * 60 * 60 * 1000
 const RETRY_MS = 60 * 1000
@@ -22,8 +23,10 @@ export class LedgerWorker implements OnApplicationBootstrap {
     private readonly database: Database,
     private readonly ledger: LedgerService,
     private readonly clock: Clock,
+    readiness: Readiness,
     shutdown: Shutdown,
   ) {
+    readiness.register('ledger', () => this.check())
     shutdown.onClose('work', 'partitions', () => clearTimeout(this.timer))
     shutdown.onClose('ledger', 'append queue', () => this.ledger.drain())
   }
@@ -33,11 +36,11 @@ export class LedgerWorker implements OnApplicationBootstrap {
     this.schedule(DAY_MS)
   }
 
-  /** Why the log cannot be written now, or null. For readiness. */
-  problem(): string | null {
+  /** Throws when the log cannot be written, now or soon. */
+  private async check(): Promise<void> {
     const left_ms = this.partitioned_until - this.clock.now()
-    if (left_ms > MARGIN_DAYS * DAY_MS) return null
-    return 'the partitions of the coming days could not be made'
+    if (left_ms < MARGIN_DAYS * DAY_MS) throw new Error('the partitions of the coming days are missing')
+    if (!(await selectWritable(this.database.hot))) throw new Error('the ledger cannot be written')
   }
 
   private async partition(): Promise<void> {

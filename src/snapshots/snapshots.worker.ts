@@ -20,6 +20,7 @@ export class SnapshotsWorker implements OnApplicationBootstrap {
   private failing = false
   private timer: NodeJS.Timeout | undefined
   private closed = false
+  private running: Promise<void> = Promise.resolve()
 
   constructor(
     private readonly database: Database,
@@ -39,8 +40,14 @@ export class SnapshotsWorker implements OnApplicationBootstrap {
     this.schedule()
   }
 
-  /** One look at what changed. Also called when an entry was refused for its time. */
-  async poll(): Promise<void> {
+  /** One look at what changed. Also called when an entry was refused for its time. One at a time, in order. */
+  poll(): Promise<void> {
+    const next = this.running.then(() => this.look())
+    this.running = next.catch(() => undefined)
+    return next
+  }
+
+  private async look(): Promise<void> {
     const asked_at = Date.now()
     const changes = await selectChanges(this.database.hot, this.since, this.snapshots.organizations())
     const answered_at = Date.now()

@@ -2,7 +2,7 @@
 export interface Answer<T> {
   readonly status: number
   readonly text: string
-  /** The parsed body; null when there is none. */
+  /** The parsed body; null when there is none or it is not JSON. */
   readonly body: T
   readonly headers: Headers
 }
@@ -52,7 +52,7 @@ export class Client {
     return {
       status: response.status,
       text: received,
-      body: JSON.parse(received === '' ? 'null' : received) as T,
+      body: (isJson(response) ? JSON.parse(received) : null) as T,
       headers: response.headers,
     }
   }
@@ -77,6 +77,9 @@ export class Client {
     return this.call('DELETE', path)
   }
 }
+
+const isJson = (response: Response): boolean =>
+  /^application\/(problem\+)?json/.test(response.headers.get('Content-Type') ?? '')
 
 /** What an answer says, without what names the request and the thing: equal for a foreign and for a missing thing. */
 export function withoutNames(answer: Answer<unknown>, ...names: readonly string[]): unknown {

@@ -1,6 +1,7 @@
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common'
 import { Reflector } from '@nestjs/core'
 import type { Request } from 'express'
+import { idOf } from '../http/request-id.js'
 import { ACCESS, type AccessRule } from './access.decorator.js'
 import { credentialsOf } from './credentials.js'
 import { Gatekeeper } from './gatekeeper.js'
@@ -24,7 +25,7 @@ export class AccessGuard implements CanActivate {
     if (rule.by === 'public') return true
     const request = context.switchToHttp().getRequest<Request & WithPrincipal>()
     const principal = await this.gatekeeper.admit(rule, credentialsOf(request), request.ip)
-    request.principal = { ...principal, request_id: String(request.id) }
+    request.principal = { ...principal, request_id: idOf(request) }
     return true
   }
 }
