@@ -5,9 +5,9 @@ import { createInterface } from 'node:readline/promises'
 import { Stop, main, root } from './support/project.mjs'
 import { runningService, settings } from './support/service.mjs'
 
-const BUILT = ['dist', 'coverage', 'src/generated']
+const BUILT = ['dist', 'coverage'] // not src/generated: that belongs to the installation
 const DATABASES = ['postgres', 'migration-postgres']
-const FILES = ['admin-key', 'ledger-kek', 'api.log', 'api.json']
+const FILES = ['admin-key', 'ledger-kek', 'api.log', 'api.log.1', 'api.json']
 
 await main(async () => {
   if (runningService()) throw new Stop('AgentGuard is running: "make down" first.')

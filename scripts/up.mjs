@@ -1,6 +1,16 @@
 // make up: from a fresh clone to a service that answers, in the background. Does only what is not done yet.
 import { spawn } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { connect } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -8,6 +18,7 @@ import { Stop, ensureBuilt, main, nodeProgram, root, step } from './support/proj
 import { ask, runningService, settings } from './support/service.mjs'
 
 const READY_TIMEOUT_MS = 180_000
+const LOG_LIMIT_BYTES = 50 * 1024 * 1024
 
 await main(async () => {
   if (await isUp()) return
@@ -53,7 +64,9 @@ function start() {
   const { dataDir, port, log, record } = settings()
   // Others may pass through, because the database runs as another user when this one is root; secrets in it are 600.
   mkdirSync(dataDir, { recursive: true, mode: 0o711 })
+  if ((statSync(log, { throwIfNoEntry: false })?.size ?? 0) > LOG_LIMIT_BYTES) renameSync(log, `${log}.1`)
   const output = openSync(log, 'a', 0o600)
+  const logStart = fstatSync(output).size
   const child = spawn(nodeProgram(), ['--enable-source-maps', path.join('dist', 'src', 'main.js')], {
     cwd: root,
     env: { ...process.env, PORT: String(port), DATA_DIR: dataDir },
@@ -64,11 +77,11 @@ function start() {
   child.unref()
   const service = { pid: child.pid, port, started_at: new Date().toISOString() }
   writeFileSync(record, `${JSON.stringify(service)}\n`)
-  return { ...service, ended: new Promise((resolve) => child.once('exit', resolve)) }
+  return { ...service, logStart, ended: new Promise((resolve) => child.once('exit', resolve)) }
 }
 
 /** Resolves when the service accepts work. When it ends or does not get there: its last words, and no process left. */
-async function ready({ pid, ended }) {
+async function ready({ pid, logStart = 0, ended }) {
   const { url, log, record } = settings()
   let alive = true
   void ended?.then(() => (alive = false))
@@ -81,13 +94,11 @@ async function ready({ pid, ended }) {
   }
   if (alive && ended) process.kill(pid, 'SIGTERM')
   if (ended) rmSync(record, { force: true })
-  const lastLines = existsSync(log)
-    ? readFileSync(log, 'utf8').trimEnd().split('\n').slice(-20).join('\n')
-    : ''
+  const lastLines = readFileSync(log).subarray(logStart).toString('utf8').trimEnd().split('\n').slice(-20)
   const reason = alive
     ? `did not become ready in ${READY_TIMEOUT_MS / 1000} s${answer ? `; it says: ${answer.body}` : ''}`
     : 'ended while it was starting'
-  throw new Stop(`The end of ${path.relative(root, log)}:\n${lastLines}\n\nAgentGuard ${reason}.`)
+  throw new Stop(`The end of ${path.relative(root, log)}:\n${lastLines.join('\n')}\n\nAgentGuard ${reason}.`)
 }
 
 function report(headline) {

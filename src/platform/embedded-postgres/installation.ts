@@ -81,8 +81,7 @@ export function findBinaries(user: SystemUser | undefined, log: (line: string) =
   if (inPlace.ok) return inPlace.binaries
   if (!user || !inPlace.denied) throw doesNotRun(native, inPlace.reason)
 
-  const copy = copyOnce(packageDir)
-  log(`The user "postgres" cannot reach ${native}; its programs were copied to ${copy}`)
+  const copy = copyOnce(packageDir, log)
   const copied = tryBinaries(copy, user)
   if (copied.ok) return copied.binaries
   throw doesNotRun(copy, copied.reason)
@@ -107,12 +106,13 @@ function tryBinaries(native: string, user: SystemUser | undefined): Attempt {
   return { ok: false, denied: /EACCES|Permission denied|cannot open shared object/i.test(reason), reason }
 }
 
-function copyOnce(packageDir: string): string {
+function copyOnce(packageDir: string, log: (line: string) => void): string {
   const { version } = JSON.parse(readFileSync(path.join(packageDir, 'package.json'), 'utf8')) as {
     version: string
   }
   const copy = path.join(SHARED_DIR, `postgres-${version}-${process.platform}-${process.arch}`)
   if (existsSync(copy)) return copy
+  log(`The user "postgres" cannot reach ${packageDir}; its programs are copied to ${copy}`)
   const unfinished = `${copy}.${process.pid}`
   mkdirSync(SHARED_DIR, { recursive: true, mode: 0o755 })
   execFileSync('cp', ['-R', '-P', path.join(packageDir, 'native'), unfinished])
