@@ -2,7 +2,6 @@ import { NestFactory } from '@nestjs/core'
 import type { NestExpressApplication } from '@nestjs/platform-express'
 import { SwaggerModule } from '@nestjs/swagger'
 import type { NextFunction, Request, Response } from 'express'
-import { Logger } from 'nestjs-pino'
 import { AppModule } from './app.module.js'
 import { buildDocument } from './openapi-document.js'
 import { Settings } from './platform/config/settings.js'
@@ -13,6 +12,7 @@ import { sendProblem } from './platform/http/problem-response.js'
 import { recorder } from './platform/http/recorder.js'
 import { configureServer } from './platform/http/server.js'
 import { Shutdown } from './platform/http/shutdown.js'
+import { AppLogger } from './platform/logging/app-logger.js'
 import { RequestLog } from './platform/logging/request-log.js'
 import { Metrics } from './platform/metrics/metrics.js'
 import { RateLimiter, rateHeaders, rateIdentity, rateProblem } from './platform/throttling/rate-limiter.js'
@@ -41,7 +41,7 @@ export async function createApp(
 /** Everything about HTTP that is not a provider, in the order in which a request meets it; initialises the modules. */
 export async function configureApp(app: NestExpressApplication): Promise<NestExpressApplication> {
   const settings = app.get(Settings)
-  app.useLogger(app.get(Logger))
+  app.useLogger(app.get(AppLogger))
   app.disable('x-powered-by')
   app.set('etag', false)
   app.set('query parser', 'simple')

@@ -1,43 +1,47 @@
+import './process-setup.js'
 import { existsSync } from 'node:fs'
-import v8 from 'node:v8'
+import { pino } from 'pino'
 import { createApp } from './app.js'
 import { loadSettings } from './platform/config/load-settings.js'
 import type { Settings } from './platform/config/settings.js'
 import { openConnections } from './platform/database/open-connections.js'
+import { logDestination, logOptions } from './platform/logging/log-options.js'
 
-// Patterns never come from users as regular expressions; should one of ours ever backtrack badly, it turns linear.
-v8.setFlagsFromString('--enable-experimental-regexp-engine-on-excessive-backtracks')
-
-/** Starts the service: settings, database, application; then waits for a signal. */
+/** The service from start to end: settings, database, application, then the way back when a signal comes. */
 async function main(): Promise<void> {
+  const stopped = firstSignal()
   if (existsSync('.env')) process.loadEnvFile('.env')
   const settings = loadSettings(process.env)
-  const connections = await openConnections(settings)
-  let app
+  const log = pino(logOptions(settings), logDestination(settings)).child({ logger: 'main' })
+  const connections = await openConnections(settings, (line) => log.info(line))
+  let close = () => connections.close()
   try {
-    app = await createApp(settings, connections)
-    stopOnSignal(app)
+    const app = await createApp(settings, connections)
+    close = () => app.close()
     await app.listen(settings.port, settings.host)
-  } catch (error) {
-    await (app ? app.close() : connections.close()).catch(() => undefined)
-    throw error
+    log.info(readyLine(settings, await app.getUrl()))
+    await stopped
+    log.info('Stopping: answering what is in flight')
+  } finally {
+    await close()
   }
-  console.error(readyLine(settings, await app.getUrl()))
 }
 
-/** The first signal drains and closes; a second one does not wait. */
-function stopOnSignal(app: { close(): Promise<void> }): void {
-  let stopping = false
-  const stop = (signal: NodeJS.Signals) => {
-    if (stopping) process.exit(signal === 'SIGINT' ? 130 : 143)
-    stopping = true
-    app.close().then(
-      () => process.exit(0),
-      (error: unknown) => fail(error),
-    )
-  }
-  process.on('SIGINT', stop)
-  process.on('SIGTERM', stop)
+/** Resolves at the first SIGINT or SIGTERM, also when it comes during the start; the second one does not wait. */
+function firstSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    let stopping = false
+    for (const [signal, code] of [
+      ['SIGINT', 130],
+      ['SIGTERM', 143],
+    ] as const) {
+      process.on(signal, () => {
+        if (stopping) process.exit(code)
+        stopping = true
+        resolve()
+      })
+    }
+  })
 }
 
 function readyLine(settings: Settings, url: string): string {
@@ -46,9 +50,11 @@ function readyLine(settings: Settings, url: string): string {
   return `AgentGuard is ready at ${url} (documentation at /docs). The root key is in ${where}.`
 }
 
+/** One line for people, whatever it was: a list of failed addresses has no message of its own. */
 function fail(error: unknown): never {
-  console.error(`fatal: ${error instanceof Error ? error.message : String(error)}`)
+  const first: unknown = error instanceof AggregateError ? error.errors[0] : error
+  process.stderr.write(`fatal: ${first instanceof Error ? first.message : String(first)}\n`)
   process.exit(1)
 }
 
-main().catch(fail)
+main().then(() => process.exit(0), fail)

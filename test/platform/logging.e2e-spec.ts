@@ -2,6 +2,7 @@ import { Controller, Get, Logger, Post, Req, Body } from '@nestjs/common'
 import type { Request } from 'express'
 import { Access } from '../../src/platform/access/access.decorator'
 import { Text } from '../../src/platform/http/fields'
+import { parseStrictJson } from '../../src/platform/http/strict-json'
 import { note } from '../../src/platform/logging/request-facts'
 import { RequestLog } from '../../src/platform/logging/request-log'
 import { formatLine } from '../../src/platform/logging/text-format'
@@ -125,6 +126,11 @@ it('warns about slow requests', () => {
   platform.app.get(RequestLog).answered({ ...request, duration_ms: 1_001 })
   const levels = platform.lines.slice(from).map((line) => (JSON.parse(line) as Line).level)
   expect(levels).toEqual(['info', 'warn'])
+})
+
+it('writes lines that any JSON reader takes: no key twice', async () => {
+  await linesOf(decide)
+  for (const line of platform.lines) expect(() => parseStrictJson(Buffer.from(line))).not.toThrow()
 })
 
 it('is readable as text', () => {

@@ -34,9 +34,9 @@ export function entrance(settings: Settings, shutdown: Shutdown): RequestHandler
 
 /** Runs `last` when the head is about to be written: durations are known only then. */
 function beforeHead(response: Response, last: () => void): void {
-  const writeHead = response.writeHead
-  response.writeHead = function (this: Response, ...head: unknown[]) {
+  const writeHead = response.writeHead.bind(response) as (...head: unknown[]) => Response
+  response.writeHead = (...head: unknown[]) => {
     if (!response.headersSent) last()
-    return Reflect.apply(writeHead, this, head) as Response
-  } as typeof writeHead
+    return writeHead(...head)
+  }
 }

@@ -1,18 +1,7 @@
 import { applyDecorators } from '@nestjs/common'
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
 import { Transform } from 'class-transformer'
-import {
-  IsBoolean,
-  IsIn,
-  IsInt,
-  IsString,
-  Length,
-  Matches,
-  Max,
-  Min,
-  ValidateBy,
-  ValidateIf,
-} from 'class-validator'
+import { IsBoolean, IsIn, IsString, Length, Matches, ValidateBy, ValidateIf } from 'class-validator'
 
 /**
  * Field decorators for DTO classes: each validates, transforms and documents, so that a field has one line.

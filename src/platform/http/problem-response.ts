@@ -1,4 +1,5 @@
 import type { Request, Response } from 'express'
+import { idOf } from './request-id.js'
 import { problemType, type Problem } from '../../core/problems.js'
 
 export const PROBLEM_TYPE = 'application/problem+json'
@@ -45,7 +46,7 @@ export function sendProblem(request: Request, response: Response, problem: Probl
     response.destroy()
     return
   }
-  const document = problemDocument(problem, String(request.id))
+  const document = problemDocument(problem, idOf(request))
   for (const [name, value] of Object.entries(problemHeaders(problem))) response.setHeader(name, value)
   response.statusCode = problem.status
   response.setHeader('Content-Length', Buffer.byteLength(document))

@@ -15,13 +15,13 @@ export class ProblemFilter implements ExceptionFilter {
     const response = host.switchToHttp().getResponse<Response>()
     // Nest's own 404 of its router; capabilities throw Problems.
     const problem = error instanceof NotFoundException ? notRouted(request, response) : toProblem(error)
-    this.log(problem, String(request.id))
+    this.log(problem)
     sendProblem(request, response, problem)
   }
 
-  private log(problem: Problem, request_id: string): void {
+  private log(problem: Problem): void {
     if (problem.status < 500 && problem.cause === undefined) return
-    const facts = { code: problem.code, request_id, err: problem.cause ?? problem }
+    const facts = { code: problem.code, err: problem.cause ?? problem }
     if (problem.status < 500) this.logger.debug(facts, problem.title)
     else if (problem.status === 503) this.logger.warn(facts, problem.title)
     else this.logger.error(facts, problem.title)

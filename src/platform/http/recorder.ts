@@ -1,8 +1,10 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import type { WithPrincipal } from '../access/principal.js'
 import { factsOf } from '../logging/request-facts.js'
 import type { RequestLog } from '../logging/request-log.js'
 import type { Metrics } from '../metrics/metrics.js'
+import { idOf } from './request-id.js'
 
 export const UNMATCHED = 'unmatched'
 
@@ -15,7 +17,8 @@ export function recorder(metrics: Metrics, log: RequestLog): RequestHandler {
     const start = performance.now()
     metrics.requestStarted()
     response.once('close', () => metrics.requestEnded())
-    response.once('finish', () => {
+    // Bound to this moment, where no logger of the request exists yet: the line names its request itself.
+    const answered = AsyncResource.bind(() => {
       const duration_ms = performance.now() - start
       const endpoint = endpointOf(request)
       metrics.requestAnswered(request.method, endpoint, response.statusCode, duration_ms / 1000)
@@ -25,11 +28,12 @@ export function recorder(metrics: Metrics, log: RequestLog): RequestHandler {
         path: endpoint === UNMATCHED ? pathOf(request) : endpoint,
         status: response.statusCode,
         duration_ms,
-        request_id: String(request.id),
+        request_id: idOf(request),
         principal: request.principal,
         facts: factsOf(request),
       })
     })
+    response.once('finish', answered)
     next()
   }
 }

@@ -19,3 +19,6 @@ export function requestId(header: string | string[] | undefined, now = Date.now(
 
 /** `X-Response-Time` (row AG-98): seconds with milliseconds, `0.123s`. */
 export const responseTime = (duration_ms: number): string => `${(duration_ms / 1000).toFixed(3)}s`
+
+/** The id that `entrance` gave this request. */
+export const idOf = (request: { id?: unknown }): string => (typeof request.id === 'string' ? request.id : '')

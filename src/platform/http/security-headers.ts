@@ -31,7 +31,7 @@ function helmetHeaders(directives: Record<string, string[]>): HeaderList {
   const middleware = helmet({ contentSecurityPolicy: { useDefaults: false, directives } })
   // Helmet only ever calls these two, and looks at nothing of the request.
   middleware({} as never, recorder as unknown as ServerResponse, (error?: unknown) => {
-    if (error) throw error
+    if (error) throw new Error('helmet refused its own options', { cause: error })
   })
   return headers
 }

@@ -3,6 +3,7 @@ import { LoggerModule } from 'nestjs-pino'
 import type { DestinationStream } from 'pino'
 import { Settings } from '../config/settings.js'
 import { logDestination, logOptions } from './log-options.js'
+import { AppLogger } from './app-logger.js'
 import { RequestLog } from './request-log.js'
 
 /** Where log lines go; a test overrides it to read them. */
@@ -35,7 +36,7 @@ class DestinationModule {}
       }),
     }),
   ],
-  providers: [RequestLog],
-  exports: [RequestLog],
+  providers: [RequestLog, AppLogger],
+  exports: [RequestLog, AppLogger],
 })
 export class LoggingModule {}

@@ -64,7 +64,10 @@ export class CounterStorage implements ThrottlerStorage {
 
   private countersOf(name: string): Map<string, Counter> {
     let counters = this.windows.get(name)
-    if (!counters) this.windows.set(name, (counters = new Map()))
+    if (!counters) {
+      counters = new Map<string, Counter>()
+      this.windows.set(name, counters)
+    }
     return counters
   }
 
