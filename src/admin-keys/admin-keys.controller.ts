@@ -13,7 +13,10 @@ import { AdminKeysService } from './admin-keys.service.js'
 export class AdminKeysController {
   constructor(private readonly adminKeys: AdminKeysService) {}
 
-  /** Makes an administrator key. The answer is the only place where its secret ever appears. */
+  /**
+   * Makes an administrator key.
+   * @remarks The answer is the only place where its secret ever appears.
+   */
   @Post()
   @Access('admin-keys:write')
   create(@By() principal: Principal, @Body() body: CreateAdminKey): Promise<CreatedAdminKey> {
@@ -39,7 +42,10 @@ export class AdminKeysController {
     return this.adminKeys.get(principal, admin_id)
   }
 
-  /** Revokes an administrator key for good. A key that is revoked already is a 404. */
+  /**
+   * Revokes an administrator key for good.
+   * @remarks The very next request with it is a 401. A key that is revoked already is a 404.
+   */
   @Delete(':admin_id')
   @Access('admin-keys:write')
   @HttpCode(204)

@@ -13,7 +13,10 @@ import { AgentsService } from './agents.service.js'
 export class AgentsController {
   constructor(private readonly agents: AgentsService) {}
 
-  /** Makes an agent and its first key. The answer is the only place where the secret ever appears. */
+  /**
+   * Makes an agent and its first key.
+   * @remarks The answer is the only place where the secret ever appears.
+   */
   @Post()
   @Access('agents:write')
   create(@By() principal: Principal, @Body() body: CreateAgent): Promise<CreatedAgent> {
@@ -39,7 +42,10 @@ export class AgentsController {
     return this.agents.get(principal, agent_id)
   }
 
-  /** Changes an agent. Activating a deleted agent does not revive its keys; make a new one. */
+  /**
+   * Changes an agent; what is left out stays.
+   * @remarks Activating a deleted agent does not revive its keys; make a new one.
+   */
   @Patch(':agent_id')
   @Access('agents:write')
   update(
@@ -50,7 +56,10 @@ export class AgentsController {
     return this.agents.update(principal, agent_id, body)
   }
 
-  /** Deletes an agent softly: it becomes inactive and its keys are revoked; log and policy history stay. */
+  /**
+   * Deletes an agent.
+   * @remarks It becomes inactive and its keys are revoked for good; its log and policy history stay.
+   */
   @Delete(':agent_id')
   @Access('agents:write')
   @HttpCode(204)

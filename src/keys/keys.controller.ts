@@ -13,7 +13,10 @@ import { KeysService } from './keys.service.js'
 export class KeysController {
   constructor(private readonly keys: KeysService) {}
 
-  /** Makes another key for an agent, at most 20 active ones. The answer is the only place where its secret appears. */
+  /**
+   * Makes another key for an agent, which may have 20 active ones.
+   * @remarks The answer is the only place where its secret ever appears.
+   */
   @Post()
   @Access('agents:write')
   create(
@@ -49,7 +52,10 @@ export class KeysController {
     return this.keys.revoke(principal, agent_id, key_id)
   }
 
-  /** Replaces a key by a new one; both work for `overlap_seconds`. A key that is revoked or expired is a 409. */
+  /**
+   * Replaces a key by a new one; both work for `overlap_seconds`.
+   * @remarks A key that is revoked or expired is a 409.
+   */
   @Post(':key_id/rotate')
   @Access('agents:write')
   rotate(

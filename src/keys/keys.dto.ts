@@ -1,4 +1,4 @@
-import { ApiProperty } from '@nestjs/swagger'
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
 import { IsInt, Max, Min } from 'class-validator'
 import { Instant, Optional } from '../platform/http/fields.js'
 
@@ -24,6 +24,7 @@ export class RotateKey {
   @IsInt({ message: 'must be a whole number' })
   @Min(0, { message: 'must be at least 0' })
   @Max(MAX_OVERLAP_S, { message: `must be at most ${MAX_OVERLAP_S}` })
+  @ApiPropertyOptional({ type: 'integer' })
   overlap_seconds?: number = 0
 
   /** When the new key expires. Absent: it does not, whatever the old one did. */

@@ -13,7 +13,10 @@ import { OrganizationsService } from './organizations.service.js'
 export class OrganizationsController {
   constructor(private readonly organizations: OrganizationsService) {}
 
-  /** Makes an organization. Only the root key may; it works there with the header `X-ORG-ID`. */
+  /**
+   * Makes an organization.
+   * @remarks Only the root key may; it works in the new organization with the header `X-ORG-ID`.
+   */
   @Post()
   @Access('organizations:write')
   create(@By() principal: Principal, @Body() body: CreateOrganization): Promise<Organization> {
@@ -40,8 +43,8 @@ export class OrganizationsController {
   }
 
   /**
-   * Renames, suspends or activates an organization. While it is suspended, its keys are answered with 401 and
-   * nothing is decided for it.
+   * Renames, suspends or activates an organization.
+   * @remarks While it is suspended, its keys are answered with 401 and nothing is decided for it.
    */
   @Patch(':org_id')
   @Access('organizations:write')

@@ -30,9 +30,9 @@ export class PoliciesController {
   constructor(private readonly policies: PoliciesService) {}
 
   /**
-   * Replaces an agent's policy as a whole and makes a new version of it. Every mistake is reported at once with its
-   * path, and nothing is stored then. A document with the content of the current version changes nothing and is
-   * answered with that version.
+   * Replaces an agent's policy as a whole and makes a new version of it.
+   * @remarks Every mistake is reported at once with its path, and nothing is stored then. A document with the content
+   * of the current version changes nothing and is answered with that version.
    */
   @Put()
   @Access('policies:write')
@@ -86,8 +86,9 @@ export class PoliciesController {
   }
 
   /**
-   * Makes a new version with the content of an old one. Going back to the content that is current changes nothing and
-   * answers the current version.
+   * Makes a new version of an agent's policy with the content of an old one.
+   * @remarks The old content is compiled again first. Going back to what is current changes nothing and answers the
+   * current version.
    */
   @Post('rollback')
   @HttpCode(200)

@@ -79,6 +79,7 @@ export class PolicyDocument {
 /** The version to go back to. */
 export class RollbackPolicy {
   /** @example 1 */
+  @ApiProperty({ type: 'integer' })
   @IsInt({ message: 'must be a whole number' })
   @Min(1, { message: 'must be at least 1' })
   @Max(2_147_483_647, { message: 'must be at most 2147483647' })
@@ -97,6 +98,7 @@ class PolicyContent {
    * Counts from 1 without gaps; every change makes a new one. Also the `ETag`.
    * @example 3
    */
+  @ApiProperty({ type: 'integer' })
   version: number
 
   /** SHA-256, in hex, of `{allow, deny, require_approval}` in canonical JSON (RFC 8785). Entries of the log name it. */
@@ -124,6 +126,7 @@ export class Policy extends PolicyContent {
 /** One version of a policy. It never changes. */
 export class PolicyVersion extends PolicyContent {
   /** The version whose content this one repeats, if it was made by a rollback. */
+  @ApiProperty({ type: 'integer', nullable: true })
   rollback_of: number | null
 
   created_at: Date
@@ -134,16 +137,20 @@ export class PolicyVersion extends PolicyContent {
 
 /** How many rules the lists of a version have. */
 export class RuleCounts {
+  @ApiProperty({ type: 'integer' })
   allow: number
 
+  @ApiProperty({ type: 'integer' })
   deny: number
 
+  @ApiProperty({ type: 'integer' })
   require_approval: number
 }
 
 /** One version of a policy without its rules. */
 export class PolicyVersionSummary {
   /** @example 3 */
+  @ApiProperty({ type: 'integer' })
   version: number
 
   /** SHA-256, in hex, of the rules in canonical JSON. */
@@ -152,6 +159,7 @@ export class PolicyVersionSummary {
   rules: RuleCounts
 
   /** The version whose content this one repeats, if it was made by a rollback. */
+  @ApiProperty({ type: 'integer', nullable: true })
   rollback_of: number | null
 
   created_at: Date
