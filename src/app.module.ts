@@ -54,7 +54,7 @@ export class AppModule {
       module: AppModule,
       imports: [
         ConfigModule.forRoot(settings),
-        DatabaseModule.forRoot(connections, settings.database_pool_size),
+        DatabaseModule.forRoot(connections, settings.database_pool_size + settings.database_max_overflow),
         ...PLATFORM,
         ...CAPABILITIES,
       ],

@@ -1,3 +1,13 @@
+/** Answer of `GET /`. */
+export class IndexDto {
+  service: string
+  version: string
+  status: 'operational'
+  docs: string
+  health: string
+  metrics: string
+}
+
 /** Answer of `GET /health`. */
 export class HealthDto {
   status: 'healthy'

@@ -4,16 +4,7 @@ import { Access } from '../access/access.decorator.js'
 import { Settings } from '../config/settings.js'
 import { SERVICE, VERSION } from '../http/version.js'
 import { Limit } from '../throttling/limit.decorator.js'
-
-/** Answer of `GET /`. */
-export class IndexDto {
-  service: string
-  version: string
-  status: 'operational'
-  docs: string
-  health: string
-  metrics: string
-}
+import { IndexDto } from './health.dto.js'
 
 @ApiTags('operations')
 @Controller()
