@@ -27,7 +27,8 @@ describe('filters over stored action keys', () => {
         expect(filter.ok).toBe(rule.ok)
         if (!rule.ok || !filter.ok || !action.ok) return
         const { value } = filter
-        const found = 'key' in value ? value.key === action.value.key : new RegExp(value.regex).test(action.value.key)
+        const found =
+          'key' in value ? value.key === action.value.key : new RegExp(value.regex).test(action.value.key)
         expect(found).toBe(rule.value.matches(action.value))
         if (found) matched++
       }),
@@ -38,12 +39,17 @@ describe('filters over stored action keys', () => {
 
   it('lets nothing of the source act as an operator', () => {
     const plain = String.raw`(?:[a-z0-9]|\\u[0-9a-f]{4}|\\U[0-9a-f]{8})`
-    const safe = new RegExp(String.raw`^\^\((?:${plain}|\.|\.\*|\||\(\?!\.\*:\)|\[\^?(?:${plain}-${plain})+\])*\)\$$`)
+    const safe = new RegExp(
+      String.raw`^\^\((?:${plain}|\.|\.\*|\||\(\?!\.\*:\)|\[\^?(?:${plain}-${plain})+\])*\)\$$`,
+    )
     fc.assert(
-      fc.property(fc.string({ unit: fc.constantFrom(...'ab1.|()+{}^$\\[]*?!- _:'), maxLength: 12 }), (source) => {
-        const filter = keyFilter(source)
-        if (filter.ok && 'regex' in filter.value) expect(filter.value.regex).toMatch(safe)
-      }),
+      fc.property(
+        fc.string({ unit: fc.constantFrom(...'ab1.|()+{}^$\\[]*?!- _:'), maxLength: 12 }),
+        (source) => {
+          const filter = keyFilter(source)
+          if (filter.ok && 'regex' in filter.value) expect(filter.value.regex).toMatch(safe)
+        },
+      ),
       { numRuns: 5_000 },
     )
   })

@@ -184,10 +184,11 @@ describe('compileDenyAction', () => {
   })
 
   it.each<[string, Hint]>([
-    ['delete:*', { kind: 'prefix', prefix: 'delete' }],
-    ['read:file', { kind: 'prefix', prefix: 'read' }], // "rE-ad" names the verb alone in two words
-    ['send*', { kind: 'prefix', prefix: 'send' }],
-    ['re?d:*', { kind: 'prefix', prefix: 're' }],
+    ['delete:*', { kind: 'prefix', prefix: 'delete', verb: null }],
+    ['read:file', { kind: 'prefix', prefix: 'readfile', verb: 'read' }], // "rE-ad" names the verb alone in two words
+    ['read:file *', { kind: 'prefix', prefix: 'readfile', verb: 'read' }],
+    ['send*', { kind: 'prefix', prefix: 'send', verb: null }],
+    ['re?d:*', { kind: 'prefix', prefix: 're', verb: null }],
     ['*:file', { kind: 'any' }],
   ])('hints for %j at %j', (rule, hint) => {
     expect(value(compileDenyAction(rule)).hint).toEqual(hint)
@@ -214,7 +215,8 @@ describe('compileDenyAction', () => {
             if (rule.value.matches(action.value) !== expected)
               throw new Error(`${pieces.join('')} over ${text}`)
             const { hint } = rule.value
-            const prefixed = hint.kind !== 'prefix' || words.length === 1 || letters.startsWith(hint.prefix)
+            const prefixed =
+              hint.kind !== 'prefix' || letters === hint.verb || letters.startsWith(hint.prefix)
             if (expected && !prefixed) throw new Error(`deny hint of ${pieces.join('')} hides ${text}`)
             const allowed = narrow.value.matches(action.value)
             const { hint: at } = narrow.value

@@ -10,8 +10,8 @@ export type Hint =
   | { readonly kind: 'key'; readonly key: string }
   /** allow: `words[0]` must equal this */
   | { readonly kind: 'verb'; readonly verb: string }
-  /** deny: `letters` must start with this; one-word requests (`words.length === 1`) must always be tried */
-  | { readonly kind: 'prefix'; readonly prefix: string }
+  /** deny: `letters` must start with `prefix`, or be `verb` (null: there is no such other way to match) */
+  | { readonly kind: 'prefix'; readonly prefix: string; readonly verb: string | null }
   | { readonly kind: 'any' }
 
 export interface ActionMatcher {
@@ -73,12 +73,23 @@ export function compileDenyAction(source: string): Result<ActionMatcher, string>
   if (!allow.ok) return allow
   const matches = compileDeny(read.value)
   if (!matches.ok) return matches
+  return ok({ hint: prefixHint(read.value), matches: matches.value })
+}
+
+/**
+ * What the wide reading needs at least: the letters before the first wildcard, or those of a literal verb alone.
+ * A verb with a wildcard is met only by words that begin as it does, so the prefix covers it.
+ */
+function prefixHint(tokens: readonly Token[]): Hint {
   let prefix = ''
-  for (const token of read.value) {
-    if (token.kind !== 'char') break
-    prefix += token.char
+  let verb: string | null = null
+  for (const token of tokens) {
+    if (token === GAP) verb ??= prefix
+    else if (token.kind === 'char') prefix += token.char
+    else break
   }
-  return ok({ hint: prefix === '' ? { kind: 'any' } : { kind: 'prefix', prefix }, matches: matches.value })
+  if (prefix === '') return { kind: 'any' }
+  return { kind: 'prefix', prefix, verb: verb === prefix ? null : verb }
 }
 
 /**

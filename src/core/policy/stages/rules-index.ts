@@ -19,6 +19,8 @@ export interface RuleIndex<R extends Indexed> {
   readonly byPrefix: ReadonlyMap<number, readonly R[]>
   /** `prefixLengths[n]` is 1 when some prefix has n letters. */
   readonly prefixLengths: Uint8Array
+  /** By the verb that matches alone, where the prefix is longer than it. */
+  readonly byBareVerb: ReadonlyMap<string, readonly R[]>
   readonly rest: readonly R[]
 }
 
@@ -29,6 +31,7 @@ export function indexRules<R extends Indexed>(rules: readonly R[]): RuleIndex<R>
   const byKey = new Map<string, R[]>()
   const byVerb = new Map<string, R[]>()
   const byPrefix = new Map<number, R[]>()
+  const byBareVerb = new Map<string, R[]>()
   const rest: R[] = []
   let longest = 0
   for (const { hint } of rules) if (hint.kind === 'prefix') longest = Math.max(longest, hint.prefix.length)
@@ -45,6 +48,7 @@ export function indexRules<R extends Indexed>(rules: readonly R[]): RuleIndex<R>
       case 'prefix':
         prefixLengths[hint.prefix.length] = 1
         add(byPrefix, prefixHash(hint.prefix), rule)
+        if (hint.verb !== null) add(byBareVerb, hint.verb, rule)
         break
       case 'any':
         rest.push(rule)
@@ -53,17 +57,16 @@ export function indexRules<R extends Indexed>(rules: readonly R[]): RuleIndex<R>
         hint satisfies never
     }
   }
-  return { rules, byKey, byVerb, byPrefix, prefixLengths, rest }
+  return { rules, byKey, byVerb, byPrefix, prefixLengths, byBareVerb, rest }
 }
 
 /** The rules that may match `action`, in list order: all that do are among them. */
 export function candidates<R extends Indexed>(index: RuleIndex<R>, action: ActionReading): readonly R[] {
   if (index.rules.length === 0) return NONE
-  // A one-word request also meets a rule's verb alone, which no prefix tells.
-  if (action.words.length === 1 && index.byPrefix.size > 0) return index.rules
   let found: readonly R[] = index.rest
   if (index.byKey.size > 0) found = merge(found, index.byKey.get(action.key))
   if (index.byVerb.size > 0) found = merge(found, index.byVerb.get(action.words[0] ?? ''))
+  if (index.byBareVerb.size > 0) found = merge(found, index.byBareVerb.get(action.letters))
   return index.byPrefix.size > 0 ? withPrefixes(index, action.letters, found) : found
 }
 
