@@ -35,7 +35,13 @@ export async function createApp(
     AppModule.forRoot(settings, connections),
     APP_OPTIONS,
   )
-  return configureApp(app)
+  try {
+    return await configureApp(app)
+  } catch (error) {
+    // What modules opened before one of them failed, pools above all, is closed as at any other end.
+    await app.close()
+    throw error
+  }
 }
 
 /** Everything about HTTP that is not a provider, in the order in which a request meets it; initialises the modules. */

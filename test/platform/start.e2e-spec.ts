@@ -4,6 +4,7 @@ import fs from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import { createTestDatabase } from '../support/postgres'
 
 const PROGRAM = path.resolve('dist/src/main.js')
 const STRONG_KEY = 'Zk3vQ9xLr7TnB2mWc8HsJd4FgYpA6eUo'
@@ -82,6 +83,19 @@ it('says in one line that the database cannot be reached', async () => {
   expect(await exit).toBe(1)
   expect(output()).toMatch(/^fatal: .*ECONNREFUSED.*\n$/)
   expect(output()).not.toContain('hunter2')
+})
+
+it('refuses a database login that stands above row-level security', async () => {
+  const database = await createTestDatabase()
+  try {
+    const { exit, output } = start({ DATABASE_URL: database.owner_url, LOG_LEVEL: 'error' })
+    expect(await exit).toBe(1)
+    expect(output()).toMatch(/^fatal: the database is not safe to serve from:/)
+    expect(output()).toContain('superuser')
+    expect(output()).not.toContain(new URL(database.owner_url).password)
+  } finally {
+    await database.drop()
+  }
 })
 
 it('starts from nothing, keeps key and data over a restart, and ends cleanly with its database', async () => {
