@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { Client, Pool } from 'pg'
-import { encodeEntry, type Entry } from '../src/core/ledger/entry.js'
+import type { Entry } from '../src/core/ledger/entry.js'
 import { uuidv7 } from '../src/core/ids.js'
 import type { AppendOutcome } from '../src/ledger/append-queue.js'
 import { LedgerService } from '../src/ledger/ledger.service.js'

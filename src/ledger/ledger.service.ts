@@ -19,6 +19,8 @@ import { type AppendOutcome, AppendQueue } from './append-queue.js'
 import * as queries from './ledger.queries.js'
 import { PayloadSealer, type SealedPayload } from './payload.js'
 
+export { monthOf, type SealedPayload } from './payload.js'
+
 /** A change of configuration, to be recorded in the transaction that makes it. */
 export interface Change {
   /** `<noun>.<past>`, e.g. `agent.created`. */

@@ -10,6 +10,7 @@ import type { LogFilter } from './logs.queries.js'
 export function actionFilter(action: string | undefined): Pick<LogFilter, 'action_key' | 'action_regex'> {
   if (action === undefined) return {}
   const filter = keyFilter(action)
-  if (!filter.ok) throw new Problem('validation_failed', { errors: [{ path: 'action', message: filter.errors }] })
+  if (!filter.ok)
+    throw new Problem('validation_failed', { errors: [{ path: 'action', message: filter.errors }] })
   return 'key' in filter.value ? { action_key: filter.value.key } : { action_regex: filter.value.regex }
 }

@@ -10,7 +10,6 @@ import {
 } from '../pattern.js'
 import type { ResourceReading } from '../resource.js'
 import type {
-  AgentFacts,
   CanonicalRequest,
   CompileEnv,
   CompileError,
@@ -140,11 +139,7 @@ function compileRule(
   }
 }
 
-function zonesNeeded(
-  compiled: CompiledRules,
-  request: CanonicalRequest,
-  agent: AgentFacts,
-): readonly FactQuery[] {
+function zonesNeeded(compiled: CompiledRules, request: CanonicalRequest): readonly FactQuery[] {
   if (compiled.zoned.length === 0) return NO_QUERIES
   const zones = new Set<string>()
   for (const rule of compiled.zoned) {
