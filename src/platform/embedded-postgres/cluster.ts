@@ -6,6 +6,7 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -74,19 +75,32 @@ export function makeHome(home: Home): void {
 }
 
 /**
+ * Makes a file of mode 600 unless it exists. It is complete before it has its name, so that of two processes one wins
+ * and the other reads all of it.
+ *
+ * @returns false when it existed
+ */
+export function makeFile(file: string, content: string): boolean {
+  const draft = `${file}.${process.pid}`
+  writeFileSync(draft, content, { mode: 0o600, flush: true })
+  try {
+    linkSync(draft, file)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  } finally {
+    rmSync(draft)
+  }
+}
+
+/**
  * The superuser's password: random, made once, readable by this process's user only.
  *
  * @throws EmbeddedPostgresError when the data exist but their password does not
  */
 export function superuserPassword(home: Home): string {
-  try {
-    // "wx": of two processes that start at once, one writes and both read the same.
-    if (!existsSync(home.cluster)) {
-      writeFileSync(home.password, randomBytes(32).toString('base64url'), { mode: 0o600, flag: 'wx' })
-    }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  }
+  if (!existsSync(home.cluster)) makeFile(home.password, randomBytes(32).toString('base64url'))
   try {
     return readFileSync(home.password, 'utf8')
   } catch (cause) {

@@ -1,10 +1,11 @@
-import { existsSync, linkSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, realpathSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 // Without ".js" on purpose in this folder: Jest's global setup loads it, where no file names are mapped.
 import {
   type Home,
   type Placement,
   homeOf,
+  makeFile,
   makeHome,
   placeCluster,
   removeHome,
@@ -73,11 +74,11 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const log = options.log ?? (() => {})
   const home = homeOf(options.data_dir)
   makeHome(home)
-  const placement = placeCluster(home, log)
-  const password = superuserPassword(home)
   const owned = claim(home)
   if (!owned && !options.share) throw inUse(home)
   try {
+    const placement = placeCluster(home, log)
+    const password = superuserPassword(home)
     const running = await adoptOrLaunch(home, placement, password, options, log)
     return await server(home, placement, password, running, owned)
   } catch (error) {
@@ -173,28 +174,16 @@ async function server(
   }
 }
 
-/**
- * Makes this process the one that the server belongs to and that stops it, unless that one is still alive.
- * The file is complete before it has its name, so of two processes one wins and the other can read who.
- */
+/** Makes this process the one that the server belongs to and that stops it, unless that one is still alive. */
 function claim(home: Home): boolean {
   const self = ownerMark(home, process.pid)
-  const draft = `${home.owner}.${process.pid}`
-  for (;;) {
-    writeFileSync(draft, self, { mode: 0o600 })
-    try {
-      linkSync(draft, home.owner)
-      return true
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    } finally {
-      rmSync(draft, { force: true })
-    }
+  while (!makeFile(home.owner, self)) {
     const owner = readOwner(home)
     if (owner === self) return true
     if (owner !== undefined && ownerMark(home, Number.parseInt(owner, 10)) === owner) return false
     rmSync(home.owner, { force: true }) // its process is gone, or the file came with a copy of the folder
   }
+  return true
 }
 
 /** What the owner file says: which process, and for which folder. */

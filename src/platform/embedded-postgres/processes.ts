@@ -2,10 +2,11 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, readlinkSync, realpathSync } from 'node:fs'
 
 const hasProc = existsSync('/proc/self/stat')
+const boot = hasProc ? readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim() : ''
 
 /**
- * A stamp that no other process ever has: the pid with the moment it started. A bare pid is not enough, because the
- * kernel hands pids out again, quickly so in containers.
+ * A stamp that no other process ever has: the pid with the moment it started (on Linux in ticks since the boot, so
+ * with the boot too). A bare pid is not enough, because the kernel hands pids out again, quickly so in containers.
  *
  * @returns undefined when there is no such process; a zombie counts as gone
  */
@@ -19,7 +20,7 @@ export function processStamp(pid: number): string | undefined {
     }
     // "pid (name) state …": the name may hold spaces and brackets, so count from the last bracket.
     const [state, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return state === 'Z' || state === 'X' ? undefined : `${pid} ${rest[18]}`
+    return state === 'Z' || state === 'X' ? undefined : `${pid} ${rest[18]} ${boot}`
   }
   const started = spawnSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).stdout.trim()
   return started === '' ? undefined : `${pid} ${started}`
