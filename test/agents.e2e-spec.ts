@@ -366,6 +366,8 @@ describe('deleting (row AG-24, C2)', () => {
         after: { is_active: false, keys_revoked: [agent.key_id, second.body.key_id].sort() },
       },
     })
+    const ended = (await recorded(app.app)).slice(-3, -1).map(({ event, change }) => [event, change.id])
+    expect(ended).toEqual([agent.key_id, second.body.key_id].sort().map((id) => ['key.revoked', id]))
   })
 
   it('changes nothing the second time', async () => {

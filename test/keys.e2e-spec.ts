@@ -307,6 +307,13 @@ describe('rotating', () => {
     expect(JSON.stringify(await recorded(app.app))).not.toContain(fresh.body.api_key.slice(12))
   })
 
+  it('says in the log that a key without overlap is revoked, so that the log alone tells when it ended', async () => {
+    const agent = await makeAgent()
+    await rotate(agent)
+    const events = (await entriesOf(agent.key_id)).map(({ event }) => event)
+    expect(events).toEqual(['key.created', 'key.rotated', 'key.revoked'])
+  })
+
   it('refuses a key that is revoked or expired with 409', async () => {
     const agent = await makeAgent()
     await rotate(agent)

@@ -115,7 +115,7 @@ export class AgentsService {
   async delete(principal: Principal, agent_id: string): Promise<void> {
     await this.database.withOrg(principal, async (tx) => {
       const before = await this.lock(tx, principal, agent_id)
-      const keys_revoked = await this.keys.revokeAll(tx, principal, agent_id)
+      const keys_revoked = await this.keys.revokeAll(tx, principal, subjectOf(before))
       if (!before.is_active && keys_revoked.length === 0) return
       const after = await this.write(tx, principal, agent_id, { ...recorded(before), is_active: false })
       await this.ledger.append(tx, principal, {

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { hashKey } from '../authentication/authentication.service.js'
 import { ID_BYTES, makeId } from '../core/ids.js'
 import { KEY_BYTES, keyPrefix, makeKey } from '../core/keys/key-format.js'
+import type { Subject } from '../core/ledger/entry.js'
 import { Problem } from '../core/problems.js'
 import { actorOf, LedgerService } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
@@ -83,14 +84,7 @@ export class KeysService {
       const before = await find(tx, principal, agent_id, key_id)
       if (before.revoked_at) return
       const after = await this.end(tx, principal, key_id, { revoked_at: new Date(this.clock.now()) })
-      await this.ledger.append(tx, principal, {
-        event: 'key.revoked',
-        change: { kind: 'key', id: key_id, op: 'revoked' },
-        subject: subjectOf(holder),
-        raises: { agent_id },
-        before: recorded(before),
-        after: recorded(after),
-      })
+      await this.recordRevoked(tx, principal, subjectOf(holder), before, after)
     })
   }
 
@@ -122,6 +116,8 @@ export class KeysService {
         before: recorded(before),
         after: { ...recorded(after), replaced_by: created.key_id },
       })
+      // Whoever checks "no allow after a no" from the log alone looks for this event.
+      if (after.revoked_at) await this.recordRevoked(tx, principal, subjectOf(holder), before, after)
       return created
     })
   }
@@ -168,16 +164,33 @@ export class KeysService {
     return { ...withState(row, now), api_key }
   }
 
-  /** Revokes whatever keys an agent has left, in a transaction that records and raises it. Returns their ids. */
-  async revokeAll(tx: Tx, principal: Principal, agent_id: string): Promise<string[]> {
-    const where = { org_id: principal.org_id, agent_id, revoked_at: null }
+  /** Revokes whatever keys an agent has left, each with its entry. Returns their ids. */
+  async revokeAll(tx: Tx, principal: Principal, subject: Subject): Promise<string[]> {
+    const where = { org_id: principal.org_id, agent_id: subject.agent_id, revoked_at: null }
     const revoked_at = new Date(this.clock.now())
-    const rows = await tx.agentKey.updateManyAndReturn({
-      where,
-      data: { revoked_at },
-      select: { key_id: true },
+    const rows = await tx.agentKey.updateManyAndReturn({ where, data: { revoked_at }, select: VIEW })
+    rows.sort((a, b) => (a.key_id < b.key_id ? -1 : 1))
+    for (const after of rows) {
+      await this.recordRevoked(tx, principal, subject, { ...after, revoked_at: null }, after)
+    }
+    return rows.map((row) => row.key_id)
+  }
+
+  private recordRevoked(
+    tx: Tx,
+    principal: Principal,
+    subject: Subject,
+    before: KeyRow,
+    after: KeyRow,
+  ): Promise<void> {
+    return this.ledger.append(tx, principal, {
+      event: 'key.revoked',
+      change: { kind: 'key', id: after.key_id, op: 'revoked' },
+      subject,
+      raises: { agent_id: subject.agent_id },
+      before: recorded(before),
+      after: recorded(after),
     })
-    return rows.map((row) => row.key_id).sort()
   }
 
   private end(tx: Tx, { org_id }: Principal, key_id: string, data: KeyEnd): Promise<KeyRow> {
