@@ -54,7 +54,11 @@ export class AppModule {
       module: AppModule,
       imports: [
         ConfigModule.forRoot(settings),
-        DatabaseModule.forRoot(connections, settings.database_pool_size + settings.database_max_overflow),
+        DatabaseModule.forRoot(connections, {
+          max: settings.database_pool_size + settings.database_max_overflow,
+          timeout_ms: settings.database_pool_timeout_s * 1000,
+          recycle_s: settings.database_pool_recycle_s,
+        }),
         ...PLATFORM,
         ...CAPABILITIES,
       ],

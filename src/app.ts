@@ -81,6 +81,7 @@ function enableCors(app: NestExpressApplication, { cors_origins }: Settings): vo
       'X-Org-ID',
       'X-Request-ID',
       'Idempotency-Key',
+      'If-Match',
     ],
     exposedHeaders: [
       'X-Request-ID',
@@ -88,6 +89,7 @@ function enableCors(app: NestExpressApplication, { cors_origins }: Settings): vo
       'X-Total-Count',
       'X-Total-Count-Relation',
       'Link',
+      'ETag',
       'RateLimit',
       'RateLimit-Policy',
       'Retry-After',

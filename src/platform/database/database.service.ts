@@ -6,7 +6,17 @@ import { assertDatabase } from './assertions.js'
 import type { Connections } from './connections.js'
 
 export const CONNECTIONS = Symbol('CONNECTIONS')
-export const POOL_SIZE = Symbol('POOL_SIZE')
+export const POOL = Symbol('POOL')
+
+/** The control plane's connections (row AG-101). */
+export interface PoolOptions {
+  /** Most connections that may be open. */
+  readonly max: number
+  /** How long a request may wait for one, in milliseconds. */
+  readonly timeout_ms: number
+  /** After how many seconds a connection is replaced. */
+  readonly recycle_s: number
+}
 
 /** A transaction of the control plane, bound to one organization. */
 export type Tx = Prisma.TransactionClient
@@ -17,8 +27,7 @@ interface Hooks {
   readonly after: (() => void)[]
 }
 
-/** How long a control-plane transaction may wait for a connection, and may last (milliseconds). */
-const MAX_WAIT_MS = 2_000
+/** How long a control-plane transaction may last (milliseconds). */
 const TRANSACTION_TIMEOUT_MS = 10_000
 
 /**
@@ -36,9 +45,14 @@ export class Database implements OnApplicationBootstrap {
 
   constructor(
     @Inject(CONNECTIONS) readonly connections: Connections,
-    @Inject(POOL_SIZE) pool_size: number,
+    @Inject(POOL) private readonly pool: PoolOptions,
   ) {
-    this.appPool = new Pool({ ...connections.app, max: pool_size, connectionTimeoutMillis: MAX_WAIT_MS })
+    this.appPool = new Pool({
+      ...connections.app,
+      max: pool.max,
+      connectionTimeoutMillis: pool.timeout_ms,
+      maxLifetimeSeconds: pool.recycle_s,
+    })
     this.hot = new Pool({ ...connections.hot, max: 4, connectionTimeoutMillis: 1_000 })
     for (const pool of [this.appPool, this.hot]) {
       // An idle connection that dies (server restart) must not end the process; the next query gets a new one.
@@ -72,7 +86,7 @@ export class Database implements OnApplicationBootstrap {
         after = hooks.after
         return value
       },
-      { maxWait: MAX_WAIT_MS, timeout: TRANSACTION_TIMEOUT_MS, isolationLevel: 'ReadCommitted' },
+      { maxWait: this.pool.timeout_ms, timeout: TRANSACTION_TIMEOUT_MS, isolationLevel: 'ReadCommitted' },
     )
     for (const run of after) run()
     return result
