@@ -460,3 +460,20 @@ describe('who may', () => {
     expect((await nobody.post('/agents', {})).status).toBe(401)
   })
 })
+
+describe('the operator’s numbers (rows AG-93, AG-95)', () => {
+  it('count the agents of every organization, also as a gauge', async () => {
+    const { rows } = await app.app
+      .get(Database)
+      .hot.query(
+        'SELECT count(*)::integer AS total, count(*) FILTER (WHERE is_active)::integer AS active FROM agents',
+      )
+    const stats = await root.get<{ agents: unknown }>('/health/stats')
+    expect(stats.body.agents).toEqual(rows[0])
+    const metrics = await root.get('/metrics')
+    expect(metrics.text).toContain(
+      `agentguard_active_agents ${String((rows[0] as { active: number }).active)}\n`,
+    )
+    expect(metrics.text).toMatch(/agentguard_database_connections [1-9]/)
+  })
+})

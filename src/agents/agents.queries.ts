@@ -1,3 +1,4 @@
+import type { Pool } from 'pg'
 import type { Tx } from '../platform/database/database.service.js'
 import type { Agent } from './agents.dto.js'
 
@@ -10,4 +11,12 @@ export async function lockAgent(tx: Tx, org_id: string, agent_id: string): Promi
     SELECT agent_id, name, owner_team, environment, is_active, created_at, updated_at
     FROM agents WHERE org_id = ${org_id} AND agent_id = ${agent_id} FOR NO KEY UPDATE`
   return rows[0] ?? null
+}
+
+/** Agents of all organizations, for the operator's numbers: the decision path's role may read every organization. */
+export async function countAgents(pool: Pool): Promise<{ total: number; active: number }> {
+  const { rows } = await pool.query<{ total: number; active: number }>(
+    'SELECT count(*)::integer AS total, count(*) FILTER (WHERE is_active)::integer AS active FROM agents',
+  )
+  return rows[0] ?? { total: 0, active: 0 }
 }
