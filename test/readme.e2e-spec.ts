@@ -1,0 +1,58 @@
+import { execFile } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import { type RunningApp, startApp } from './support/app.js'
+
+const readme = readFileSync(path.join(__dirname, '../README.md'), 'utf8')
+
+/** The shell lines of a section, in order, as a reader would paste them. */
+function shellOf(section: string): string {
+  const text = new RegExp(`^## ${section}\\n([\\s\\S]*?)^## `, 'm').exec(readme)?.[1] ?? ''
+  return [...text.matchAll(/^```sh\n([\s\S]*?)^```/gm)].map((match) => match[1]).join('\n')
+}
+
+let app: RunningApp
+let folder: string
+
+beforeAll(async () => {
+  app = await startApp()
+  folder = mkdtempSync(path.join(tmpdir(), 'agentguard-readme-'))
+  mkdirSync(path.join(folder, '.data'))
+  writeFileSync(path.join(folder, '.data/admin-key'), `${app.admin_key}\n`)
+})
+
+afterAll(async () => {
+  await app?.close()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+const paste = (script: string) =>
+  promisify(execFile)('bash', ['-euc', script.replaceAll('localhost:8000', new URL(app.url).host)], {
+    cwd: folder,
+  })
+
+describe('the README', () => {
+  it('has a quickstart that works line by line and ends with the log', async () => {
+    const script = shellOf('Quickstart')
+    expect(script).toContain('/enforce')
+    const { stdout } = await paste(script)
+    expect(stdout).toContain('"reason":"Matched allow rule: read:file on *"')
+    expect(stdout).toContain('"event":"action.reported"')
+    expect(stdout).not.toContain('urn:agentguard:problem')
+  })
+
+  it('shows policies that compile', async () => {
+    const [, policy = ''] = /^## Policies\n[\s\S]*?```json\n([\s\S]*?)```/m.exec(readme) ?? []
+    const headers = { 'X-Admin-Key': app.admin_key, 'Content-Type': 'application/json' }
+    const agent = await fetch(`${app.url}/agents`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify({ name: 'a', owner_team: 't', environment: 'dev' }),
+    })
+    const { agent_id } = (await agent.json()) as { agent_id: string }
+    const put = await fetch(`${app.url}/agents/${agent_id}/policy`, { method: 'PUT', headers, body: policy })
+    expect(await put.json()).toMatchObject({ version: 1, deny: [{ action: 'delete:*' }] })
+  })
+})
