@@ -23,6 +23,8 @@ export const DATABASE = 'agentguard'
 
 /** How long to keep trying while something is in the way; a server that is recovering is waited for longer. */
 const START_TIMEOUT_MS = 60_000
+/** How often to look whether the server is still there. */
+const SUPERVISE_MS = 1_000
 
 export interface EmbeddedPostgresOptions {
   /** Folder of this database; made when absent. Nothing else should be kept in it. */
@@ -60,7 +62,8 @@ export interface EmbeddedPostgres {
  * accepts connections and the database `agentguard` exists. Durable unless `relaxed`.
  *
  * It listens on 127.0.0.1 only and has its own process group, so that Ctrl-C in a terminal reaches this process alone,
- * which can then finish its work before it calls `stop()`. No signal handlers are installed here.
+ * which can then finish its work before it calls `stop()`. No signal handlers are installed here. A server that ends
+ * by itself is started again on the same port.
  *
  * @throws EmbeddedPostgresError with what to do, when there is no PostgreSQL for this platform, the folder cannot be
  *   used or is in use, or the port is taken
@@ -80,7 +83,8 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     const placement = placeCluster(home, log)
     const password = superuserPassword(home)
     const running = await adoptOrLaunch(home, placement, password, options, log)
-    return await server(home, placement, password, running, owned)
+    const relaunch = (port: number) => adoptOrLaunch(home, placement, password, { ...options, port }, log)
+    return await server(home, placement, password, running, owned, relaunch, log)
   } catch (error) {
     if (owned) rmSync(home.owner, { force: true })
     throw error
@@ -152,10 +156,13 @@ async function server(
   password: string,
   { pid, port, adopted }: Running & { adopted: boolean },
   owned: boolean,
+  relaunch: (port: number) => Promise<Running>,
+  log: (line: string) => void,
 ): Promise<EmbeddedPostgres> {
+  const supervisor = owned ? supervise(pid, () => relaunch(port), log) : undefined
   const stop = async (): Promise<void> => {
-    if (!owned) return
-    await stopServer(pid)
+    if (!supervisor) return
+    await stopServer(await supervisor.end())
     rmSync(home.owner, { force: true })
   }
   try {
@@ -171,6 +178,41 @@ async function server(
     data_dir: clusterDir,
     adopted,
     stop: () => (stopping ??= stop()),
+  }
+}
+
+/**
+ * Starts the server again, on the same port, when it ended by itself or was killed: nobody else does on a laptop.
+ * Looks once a second, because an adopted server is no child of this process and tells it nothing.
+ */
+function supervise(first: number, relaunch: () => Promise<Running>, log: (line: string) => void) {
+  let pid = first
+  let stamp = processStamp(pid)
+  let underway: Promise<void> = Promise.resolve()
+  let busy = false
+  const look = async (): Promise<void> => {
+    if (processStamp(pid) === stamp) return
+    log('The database has ended; starting it again')
+    try {
+      pid = (await relaunch()).pid
+      stamp = processStamp(pid)
+      log('The database is running again')
+    } catch (error) {
+      log(`The database could not be started again: ${(error as Error).message}`)
+    }
+  }
+  const timer = setInterval(() => {
+    if (busy) return
+    busy = true
+    underway = look().finally(() => (busy = false))
+  }, SUPERVISE_MS).unref()
+  return {
+    /** Ends supervision. @returns the process that is the server now */
+    async end(): Promise<number> {
+      clearInterval(timer)
+      await underway
+      return pid
+    },
   }
 }
 
