@@ -1,7 +1,7 @@
 import { applyDecorators } from '@nestjs/common'
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
 import { Transform } from 'class-transformer'
-import { IsBoolean, IsIn, IsString, Length, Matches, ValidateBy, ValidateIf } from 'class-validator'
+import { IsBoolean, IsIn, IsObject, ValidateBy, ValidateIf } from 'class-validator'
 
 /**
  * Field decorators for DTO classes: each validates, transforms and documents, so that a field has one line.
@@ -11,11 +11,24 @@ import { IsBoolean, IsIn, IsString, Length, Matches, ValidateBy, ValidateIf } fr
 /** May be left out. Unlike class-validator's `IsOptional`, null is not nothing. */
 export const Optional = () => ValidateIf((_, value: unknown) => value !== undefined)
 
-/** Text of `min` to `max` characters. */
+/**
+ * A JSON object with the caller's own keys, kept as it was sent. Left alone, class-transformer copies it and loses
+ * members that are called like a method of every object (`toString`).
+ */
+export const FreeForm = () =>
+  applyDecorators(
+    Transform(({ obj, key }: { obj: Record<string, unknown>; key: string }) => obj[key]),
+    IsObject({ message: 'must be a JSON object' }),
+    ApiPropertyOptional({ type: 'object', additionalProperties: true }),
+  )
+
+/** Text of `min` to `max` characters. One message, whatever is wrong with it. */
 export const Text = (min: number, max: number) =>
   applyDecorators(
-    IsString({ message: 'must be a string' }),
-    Length(min, max, { message: `must have ${min} to ${max} characters` }),
+    ValidateBy(
+      { name: 'isTextBetween', validator: { validate: (value: unknown) => isText(value, min, max) } },
+      { message: `must be text of ${min} to ${max} characters` },
+    ),
     ApiProperty({ type: String, minLength: min, maxLength: max }),
   )
 
@@ -23,9 +36,21 @@ export const Text = (min: number, max: number) =>
 export const Name = () =>
   applyDecorators(
     Transform(({ value }: { value: unknown }) => (typeof value === 'string' ? value.trim() : value)),
-    Text(1, 255),
-    Matches(/^\P{Cc}*$/u, { message: 'must not have control characters' }),
+    ValidateBy(
+      {
+        name: 'isName',
+        validator: {
+          validate: (value: unknown) => isText(value, 1, 255) && /^\P{Cc}*$/u.test(String(value)),
+        },
+      },
+      { message: 'must be one line of text of 1 to 255 characters' },
+    ),
+    ApiProperty({ type: String, minLength: 1, maxLength: 255 }),
   )
+
+/** Counts characters, not UTF-16 units; the first look keeps a huge text from being counted. */
+const isText = (value: unknown, min: number, max: number): boolean =>
+  typeof value === 'string' && value.length <= 2 * max && isBetween(Array.from(value).length, min, max)
 
 const WHOLE = /^-?(0|[1-9]\d{0,14})$/
 
