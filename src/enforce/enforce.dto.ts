@@ -1,6 +1,6 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
-import { IsObject, IsString } from 'class-validator'
-import { Optional } from '../platform/http/fields.js'
+import { IsString } from 'class-validator'
+import { FreeForm, Optional } from '../platform/http/fields.js'
 
 /** What an agent asks: may I do this? */
 export class EnforceDto {
@@ -22,14 +22,12 @@ export class EnforceDto {
 
   /** The arguments of the call, kept encrypted beside the log entry. With `context` at most 64 KiB. */
   @Optional()
-  @IsObject({ message: 'must be a JSON object' })
-  @ApiPropertyOptional({ type: 'object', additionalProperties: true })
+  @FreeForm()
   arguments?: Record<string, unknown>
 
   /** Anything else worth recording; kept encrypted beside the log entry. */
   @Optional()
-  @IsObject({ message: 'must be a JSON object' })
-  @ApiPropertyOptional({ type: 'object', additionalProperties: true })
+  @FreeForm()
   context?: Record<string, unknown>
 }
 

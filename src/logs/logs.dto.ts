@@ -1,11 +1,11 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
 import { Transform } from 'class-transformer'
-import { IsBoolean, IsIn, IsObject, IsString, IsUUID, Length, MaxLength } from 'class-validator'
-import { Instant, Optional, QueryBoolean, QueryInt, Text } from '../platform/http/fields.js'
+import { IsBoolean, IsIn, IsString, IsUUID, Length, MaxLength } from 'class-validator'
+import { FreeForm, Instant, Optional, QueryBoolean, QueryInt, Text } from '../platform/http/fields.js'
 
 export const RESULTS = ['success', 'error'] as const
 /** Types of entries that can be asked for (ledger.md). */
-export const TYPES = ['decision', 'action', 'config'] as const
+export const TYPES = ['decision', 'action', 'config', 'epoch'] as const
 export type ListedType = (typeof TYPES)[number]
 export const ORIGINS = ['agent', 'service'] as const
 
@@ -33,14 +33,12 @@ export class ReportActionDto {
 
   /** Kept encrypted beside the entry. */
   @Optional()
-  @IsObject({ message: 'must be a JSON object' })
-  @ApiPropertyOptional({ type: 'object', additionalProperties: true })
+  @FreeForm()
   context?: Record<string, unknown>
 
   /** Kept encrypted beside the entry. */
   @Optional()
-  @IsObject({ message: 'must be a JSON object' })
-  @ApiPropertyOptional({ type: 'object', additionalProperties: true })
+  @FreeForm()
   metadata?: Record<string, unknown>
 
   /** The agent's own id of the request this belongs to, at most 128 characters; absent: this request's. */
@@ -87,7 +85,8 @@ export class ListLogsQuery {
   @ApiPropertyOptional({ type: String, format: 'date-time' })
   end_time?: Date
 
-  /** Comma list of `decision`, `action`, `config`. Default `decision,action`; `config` needs `config-logs:read`. */
+  /** Comma list of `decision`, `action`, `config`, `epoch`. Default `decision,action`; the last two need
+   * `config-logs:read`. */
   @Optional()
   @Transform(({ value }: { value: unknown }) => (typeof value === 'string' ? value.split(',') : value))
   @IsIn(TYPES, { each: true, message: `must be a comma list of ${TYPES.join(', ')}` })
@@ -164,7 +163,7 @@ export class LogEntry {
   /** Who caused the entry, from their credentials. */
   @ApiProperty({ type: 'object', additionalProperties: true })
   actor: object
-  /** Of a configuration change: what changed. */
+  /** Of a configuration change: what changed. Of a new epoch: its number and why. */
   @ApiProperty(anyObject)
   change: object | null
   /** The thing before and after the change, without secrets. */
