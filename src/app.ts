@@ -6,7 +6,9 @@ import { AppModule } from './app.module.js'
 import { buildDocument } from './openapi-document.js'
 import { Settings } from './platform/config/settings.js'
 import type { Connections } from './platform/database/connections.js'
+import { corsOptions } from './platform/http/cors.js'
 import { entrance } from './platform/http/entrance.js'
+import { LaneAdapter } from './platform/http/lane.adapter.js'
 import { notRouted } from './platform/http/problem.filter.js'
 import { sendProblem } from './platform/http/problem-response.js'
 import { recorder } from './platform/http/recorder.js'
@@ -33,6 +35,7 @@ export async function createApp(
 ): Promise<NestExpressApplication> {
   const app = await NestFactory.create<NestExpressApplication>(
     AppModule.forRoot(settings, connections),
+    new LaneAdapter(),
     APP_OPTIONS,
   )
   try {
@@ -55,7 +58,8 @@ export async function configureApp(app: NestExpressApplication): Promise<NestExp
   app.setGlobalPrefix('v1', { exclude: ['.well-known/{*path}', 'access/{*path}'] })
   app.use(entrance(settings, app.get(Shutdown)))
   app.use(recorder(app.get(Metrics), app.get(RequestLog)))
-  enableCors(app, settings)
+  const cors = corsOptions(settings)
+  if (cors) app.enableCors(cors)
   serveDocumentation(app)
   configureServer(app.getHttpServer(), settings)
   await app.init()
@@ -64,39 +68,6 @@ export async function configureApp(app: NestExpressApplication): Promise<NestExp
     sendProblem(request, response, notRouted(request, response)),
   )
   return app
-}
-
-function enableCors(app: NestExpressApplication, { cors_origins }: Settings): void {
-  if (cors_origins.length === 0) return
-  const any = cors_origins.includes('*')
-  app.enableCors({
-    origin: any ? '*' : [...cors_origins],
-    // Cookies never travel with "any origin" (the Fetch standard forbids it).
-    credentials: !any,
-    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-    allowedHeaders: [
-      'Content-Type',
-      'X-Admin-Key',
-      'X-Agent-Key',
-      'X-Org-ID',
-      'X-Request-ID',
-      'Idempotency-Key',
-      'If-Match',
-    ],
-    exposedHeaders: [
-      'X-Request-ID',
-      'X-Response-Time',
-      'X-Total-Count',
-      'X-Total-Count-Relation',
-      'Link',
-      'ETag',
-      'RateLimit',
-      'RateLimit-Policy',
-      'Retry-After',
-      'Idempotent-Replayed',
-    ],
-    maxAge: 600,
-  })
 }
 
 /** Swagger UI at /docs and the document at /openapi.json, both made at the first look. */

@@ -82,6 +82,14 @@ export class AuthenticationService extends Authenticator implements OnApplicatio
     return snapshot.principal
   }
 
+  override knownAgent(secret: string): AgentPrincipal | null {
+    if (!isWellFormedKey(this.settings.api_key_prefix, secret)) return null
+    const snapshot = this.snapshots.known(hashKey(secret))
+    if (!snapshot) return null
+    this.noteUse(snapshot.principal.org_id, snapshot.principal.key_id)
+    return snapshot.principal
+  }
+
   private noteUse(org_id: string, key_id: string): void {
     const keys = this.used.get(org_id)
     if (keys) keys.add(key_id)

@@ -1,8 +1,13 @@
 import { Module } from '@nestjs/common'
 import { SnapshotsModule } from '../snapshots/snapshots.module.js'
 import { EnforceController } from './enforce.controller.js'
+import { EnforceLane } from './enforce.lane.js'
 import { EnforceService } from './enforce.service.js'
 
 /** The decision point: `POST /enforce`. */
-@Module({ imports: [SnapshotsModule], controllers: [EnforceController], providers: [EnforceService] })
+@Module({
+  imports: [SnapshotsModule],
+  controllers: [EnforceController],
+  providers: [EnforceService, EnforceLane],
+})
 export class EnforceModule {}

@@ -56,9 +56,13 @@ export class SnapshotsService {
    * organization has this hash. Loaded on demand.
    */
   async byKey(key_hash: string): Promise<AgentSnapshot | null> {
+    return this.known(key_hash) ?? this.load(key_hash)
+  }
+
+  /** The same as far as memory may be believed now; undefined says nothing about the key. */
+  known(key_hash: string): AgentSnapshot | undefined {
     const known = this.snapshots.get(key_hash)
-    if (known && performance.now() - this.last_contact < FUSE_MS) return known
-    return this.load(key_hash)
+    return known && performance.now() - this.last_contact < FUSE_MS ? known : undefined
   }
 
   /** As `byKey`, but compared with the database's present versions: for what is not checked again at a commit. */

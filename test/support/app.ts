@@ -6,6 +6,7 @@ import { AppModule } from '../../src/app.module'
 import { Clock } from '../../src/platform/clock/clock'
 import type { Settings } from '../../src/platform/config/settings'
 import { connectionsOfLogins } from '../../src/platform/database/connections'
+import { LaneAdapter } from '../../src/platform/http/lane.adapter'
 import { createTestDatabase, type TestDatabase } from './postgres'
 import { testSettings } from './settings'
 
@@ -43,7 +44,9 @@ export async function startApp(options: RunningAppOptions = {}): Promise<Running
     })
     if (options.clock) builder.overrideProvider(Clock).useValue(options.clock)
     const testing = await builder.compile()
-    const app = await configureApp(testing.createNestApplication<NestExpressApplication>(APP_OPTIONS))
+    const app = await configureApp(
+      testing.createNestApplication<NestExpressApplication>(new LaneAdapter(), APP_OPTIONS),
+    )
     await app.listen(0, '127.0.0.1')
     const url = `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}`
     return {

@@ -30,6 +30,7 @@ export function testSettings(overrides: Partial<Settings> = {}): Settings {
     metrics_public: false,
     metrics_agent_labels: false,
     request_timeout_s: 30,
+    enforce_lane: true,
     max_request_size: 10_485_760,
     trust_proxy_headers: false,
     agent_id_prefix: 'agt_',

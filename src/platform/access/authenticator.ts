@@ -21,4 +21,12 @@ export abstract class Authenticator {
    * its commit, the identity may come from memory; otherwise it is confirmed against the database's present state.
    */
   abstract agent(secret: string, permission: Permission): Promise<AgentPrincipal | null>
+
+  /**
+   * The agent with this key as far as memory alone can tell, for what is checked again at its commit. Null also for
+   * a good key that was not looked up lately: `agent` knows.
+   */
+  knownAgent(_secret: string): AgentPrincipal | null {
+    return null
+  }
 }

@@ -55,6 +55,7 @@ function network(reader: EnvironmentReader, production: boolean) {
     port: reader.integer('PORT', 8000, 0, 65_535),
     cors_origins: corsOrigins(reader, production),
     request_timeout_s: reader.integer('REQUEST_TIMEOUT', 30, 1, 3600),
+    enforce_lane: reader.boolean('ENFORCE_LANE', true),
     max_request_size: reader.integer('MAX_REQUEST_SIZE', 10_485_760, 1024, 104_857_600),
     trust_proxy_headers: trustProxy(reader),
   }

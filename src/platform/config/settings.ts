@@ -74,6 +74,8 @@ export class Settings {
 
   /** `REQUEST_TIMEOUT`: seconds for a request to arrive, and for its answer to begin. Default 30. */
   readonly request_timeout_s: number
+  /** `ENFORCE_LANE`: answer ordinary `POST /enforce` in front of Express (design 5). Default on. */
+  readonly enforce_lane: boolean
   /** `MAX_REQUEST_SIZE`: bytes of the largest body, on the routes that take more than 1 MB. Default 10485760. */
   readonly max_request_size: number
   /**

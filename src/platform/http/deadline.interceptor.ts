@@ -16,15 +16,11 @@ export class DeadlineInterceptor implements NestInterceptor {
     return next.handle().pipe(
       timeout({
         first: seconds * 1000,
-        with: () =>
-          throwError(
-            () =>
-              new Problem('request_timeout', {
-                detail: `No answer within ${seconds} s. Try again.`,
-                retry_after: 1,
-              }),
-          ),
+        with: () => throwError(() => requestTimeout(seconds)),
       }),
     )
   }
 }
+
+export const requestTimeout = (seconds: number): Problem =>
+  new Problem('request_timeout', { detail: `No answer within ${seconds} s. Try again.`, retry_after: 1 })

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import type { Settings } from '../config/settings.js'
 import { routedUrl } from './paths.js'
@@ -18,10 +19,7 @@ export function entrance(settings: Settings, shutdown: Shutdown): RequestHandler
     response.setHeader('X-Request-ID', request.id)
     const isDocs = request.url === '/docs' || request.url.startsWith('/docs/')
     for (const [name, value] of isDocs ? docs : api) response.setHeader(name, value)
-    beforeHead(response, () => {
-      response.setHeader('X-Response-Time', responseTime(performance.now() - start))
-      if (shutdown.isDraining) response.setHeader('Connection', 'close')
-    })
+    timeHead(response, start, shutdown)
     try {
       request.url = routedUrl(request.url, settings.metrics_path)
     } catch (error) {
@@ -32,11 +30,14 @@ export function entrance(settings: Settings, shutdown: Shutdown): RequestHandler
   }
 }
 
-/** Runs `last` when the head is about to be written: durations are known only then. */
-function beforeHead(response: Response, last: () => void): void {
-  const writeHead = response.writeHead.bind(response) as (...head: unknown[]) => Response
+/** Adds what is known only when the head is about to be written: how long it took, and whether we are closing. */
+export function timeHead(response: ServerResponse, start: number, shutdown: Shutdown): void {
+  const writeHead = response.writeHead.bind(response) as (...head: unknown[]) => never
   response.writeHead = (...head: unknown[]) => {
-    if (!response.headersSent) last()
+    if (!response.headersSent) {
+      response.setHeader('X-Response-Time', responseTime(performance.now() - start))
+      if (shutdown.isDraining) response.setHeader('Connection', 'close')
+    }
     return writeHead(...head)
   }
 }

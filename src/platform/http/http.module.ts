@@ -3,6 +3,7 @@ import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE } from '@nestjs/core'
 import { IdempotencyInterceptor } from '../idempotency/idempotency.interceptor.js'
 import { DeadlineInterceptor } from './deadline.interceptor.js'
 import { InputInterceptor } from './input.interceptor.js'
+import { LaneExchanges } from './lane.exchanges.js'
 import { ProblemFilter } from './problem.filter.js'
 import { Shutdown } from './shutdown.js'
 import { validationPipe } from './validation.js'
@@ -15,12 +16,13 @@ import { validationPipe } from './validation.js'
 @Module({
   providers: [
     Shutdown,
+    LaneExchanges,
     { provide: APP_FILTER, useClass: ProblemFilter },
     { provide: APP_INTERCEPTOR, useClass: DeadlineInterceptor },
     { provide: APP_INTERCEPTOR, useClass: InputInterceptor },
     { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
     { provide: APP_PIPE, useFactory: validationPipe },
   ],
-  exports: [Shutdown],
+  exports: [Shutdown, LaneExchanges],
 })
 export class HttpModule {}

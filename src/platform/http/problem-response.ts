@@ -1,4 +1,4 @@
-import type { Request, Response } from 'express'
+import type { ServerResponse } from 'node:http'
 import { idOf } from './request-id.js'
 import { problemType, type Problem } from '../../core/problems.js'
 
@@ -40,7 +40,7 @@ export function problemHeaders(problem: Problem): Record<string, string> {
 }
 
 /** Answers with a problem, whatever the response had been going to be. */
-export function sendProblem(request: Request, response: Response, problem: Problem): void {
+export function sendProblem(request: { id?: unknown }, response: ServerResponse, problem: Problem): void {
   if (response.headersSent) {
     // Half an answer cannot be taken back; cutting it short is the only way to say that it is not whole.
     response.destroy()

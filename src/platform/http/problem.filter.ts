@@ -5,27 +5,28 @@ import { allowedMethods } from './allowed-methods.js'
 import { sendProblem } from './problem-response.js'
 import { toProblem } from './to-problem.js'
 
-/** The one place where an error becomes an answer. */
+const logger = new Logger('problems')
+
+/** The one place where an error becomes an answer; the lane comes here too. */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
-  private readonly logger = new Logger('problems')
-
   catch(error: unknown, host: ArgumentsHost): void {
     const request = host.switchToHttp().getRequest<Request>()
     const response = host.switchToHttp().getResponse<Response>()
     // Nest's own 404 of its router; capabilities throw Problems.
     const problem = error instanceof NotFoundException ? notRouted(request, response) : toProblem(error)
-    this.log(problem)
+    logProblem(problem)
     sendProblem(request, response, problem)
   }
+}
 
-  private log(problem: Problem): void {
-    if (problem.status < 500 && problem.cause === undefined) return
-    const facts = { code: problem.code, err: problem.cause ?? problem }
-    if (problem.status < 500) this.logger.debug(facts, problem.title)
-    else if (problem.status === 503) this.logger.warn(facts, problem.title)
-    else this.logger.error(facts, problem.title)
-  }
+/** @param request_id where no logger of the request would say it */
+export function logProblem(problem: Problem, request_id?: string): void {
+  if (problem.status < 500 && problem.cause === undefined) return
+  const facts = { request_id, code: problem.code, err: problem.cause ?? problem }
+  if (problem.status < 500) logger.debug(facts, problem.title)
+  else if (problem.status === 503) logger.warn(facts, problem.title)
+  else logger.error(facts, problem.title)
 }
 
 /** 405 with `Allow` where the path is served in another way, else 404. */

@@ -13,7 +13,7 @@ import { ACCESS, type AccessRule } from '../access/access.decorator.js'
 import type { WithPrincipal } from '../access/principal.js'
 import { LIMIT } from './limit.decorator.js'
 import type { LimitClass } from './limits.js'
-import { rateHeaders, rateIdentity, rateProblem, RateLimiter } from './rate-limiter.js'
+import { rateHeaders, rateIdentity, rateProblem, RateLimiter, type WithRateOutcome } from './rate-limiter.js'
 
 /**
  * Applies `RateLimiter` to every route, after authentication: the identity is a principal, not a claim. The
@@ -32,12 +32,11 @@ export class RateLimitGuard extends ThrottlerGuard {
   }
 
   protected override async handleRequest({ context }: ThrottlerRequest): Promise<boolean> {
-    const request = context.switchToHttp().getRequest<Request & WithPrincipal>()
+    const request = context.switchToHttp().getRequest<Request & WithPrincipal & WithRateOutcome>()
     const response = context.switchToHttp().getResponse<Response>()
-    const outcome = this.limiter.take(
-      this.limitClass(context, request),
-      rateIdentity(request.principal, request.ip),
-    )
+    const outcome =
+      request.rate_outcome ??
+      this.limiter.take(this.limitClass(context, request), rateIdentity(request.principal, request.ip))
     if (!outcome) return true
     for (const [name, value] of Object.entries(rateHeaders(outcome, Date.now())))
       response.setHeader(name, value)

@@ -13,6 +13,11 @@ export interface RateOutcome {
   readonly windows: readonly { window: RateWindow; remaining: number; reset_s: number; exceeded: boolean }[]
 }
 
+/** Set by who has counted the request already (the fast lane), so that it counts once. */
+export interface WithRateOutcome {
+  rate_outcome?: RateOutcome
+}
+
 /** Who is counted (row AG-99): the agent, else the administrator, else the address (IPv6 by /64). */
 export function rateIdentity(principal: Principal | undefined, ip: string | undefined): string {
   switch (principal?.kind) {
