@@ -10,6 +10,7 @@ const ALLOWED_HEADERS = [
   'X-Org-ID',
   'X-Request-ID',
   'Idempotency-Key',
+  'If-Match',
 ]
 
 const EXPOSED_HEADERS = [
@@ -18,6 +19,7 @@ const EXPOSED_HEADERS = [
   'X-Total-Count',
   'X-Total-Count-Relation',
   'Link',
+  'ETag',
   'RateLimit',
   'RateLimit-Policy',
   'Retry-After',
