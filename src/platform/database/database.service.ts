@@ -31,6 +31,25 @@ interface Hooks {
 const TRANSACTION_TIMEOUT_MS = 10_000
 
 /**
+ * What both doors do about a database that is silent: a host that lost its power closes no connection. Then a statement
+ * fails here after `query_timeout`, there after `statement_timeout`, and a transaction whose client is gone lets go of
+ * its locks, above all of the head of a log, after `idle_in_transaction_session_timeout`.
+ */
+const SILENCE = { keepAlive: true, keepAliveInitialDelayMillis: 10_000 }
+const HOT_SILENCE = {
+  ...SILENCE,
+  connectionTimeoutMillis: 1_000,
+  // Below the 2 s in which a decision must be answered: its connection is free again by then.
+  query_timeout: 1_500,
+  statement_timeout: 1_500,
+}
+const APP_SILENCE = {
+  ...SILENCE,
+  query_timeout: 5_000,
+  idle_in_transaction_session_timeout: 5_000,
+}
+
+/**
  * The two doors to PostgreSQL: Prisma as `agentguard_app` for the control plane, where every statement runs in a
  * transaction bound to one organization, and a small `pg` pool as `agentguard_hot` for the decision path.
  */
@@ -49,14 +68,17 @@ export class Database implements OnApplicationBootstrap {
   ) {
     this.appPool = new Pool({
       ...connections.app,
+      ...APP_SILENCE,
       max: pool.max,
       connectionTimeoutMillis: pool.timeout_ms,
       maxLifetimeSeconds: pool.recycle_s,
     })
-    this.hot = new Pool({ ...connections.hot, max: 4, connectionTimeoutMillis: 1_000 })
+    this.hot = new Pool({ ...connections.hot, ...HOT_SILENCE, max: 4 })
     for (const pool of [this.appPool, this.hot]) {
       // An idle connection that dies (server restart) must not end the process; the next query gets a new one.
       pool.on('error', (error) => this.logger.warn(`an idle database connection was lost: ${error.message}`))
+      // Nor may one that dies in use, where the pool does not listen: the statement that is or comes next fails.
+      pool.on('connect', (client) => client.on('error', () => {}))
     }
     this.prisma = new PrismaClient({
       adapter: new PrismaPg(this.appPool, { onPoolError: () => {}, onConnectionError: () => {} }),
