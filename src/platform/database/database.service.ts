@@ -1,4 +1,5 @@
 import { Inject, Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
+import { Socket } from 'node:net'
 import { PrismaPg } from '@prisma/adapter-pg'
 import { Pool } from 'pg'
 import { Prisma, PrismaClient } from '../../generated/prisma/client.js'
@@ -31,22 +32,28 @@ interface Hooks {
 const TRANSACTION_TIMEOUT_MS = 10_000
 
 /**
- * What both doors do about a database that is silent: a host that lost its power closes no connection. Then a statement
- * fails here after `query_timeout`, there after `statement_timeout`, and a transaction whose client is gone lets go of
- * its locks, above all of the head of a log, after `idle_in_transaction_session_timeout`.
+ * A host that lost its power closes no connection, and TCP notices after hours. So a statement that is not answered
+ * is over: here, and in PostgreSQL, which is told of the limits when a connection is made.
  */
-const SILENCE = { keepAlive: true, keepAliveInitialDelayMillis: 10_000 }
-const HOT_SILENCE = {
-  ...SILENCE,
+const HOT_LIMITS = {
   connectionTimeoutMillis: 1_000,
   // Below the 2 s in which a decision must be answered: its connection is free again by then.
   query_timeout: 1_500,
   statement_timeout: 1_500,
 }
-const APP_SILENCE = {
-  ...SILENCE,
-  query_timeout: 5_000,
-  idle_in_transaction_session_timeout: 5_000,
+const SILENT_MS = 6_000
+const APP_LIMITS = {
+  // Not `query_timeout`, after which Prisma would roll back on the dead connection and give it back to the pool.
+  stream: () => {
+    const socket = new Socket()
+    const silent = Object.assign(new Error('the database is silent'), { code: 'ETIMEDOUT' })
+    return socket.setTimeout(SILENT_MS, () => socket.destroy(silent))
+  },
+  idleTimeoutMillis: SILENT_MS - 1_000,
+  statement_timeout: TRANSACTION_TIMEOUT_MS,
+  // A transaction whose client is gone lets go of the head of its log, and so do those that queue behind it.
+  idle_in_transaction_session_timeout: 2_000,
+  lock_timeout: 4_000,
 }
 
 /**
@@ -68,12 +75,12 @@ export class Database implements OnApplicationBootstrap {
   ) {
     this.appPool = new Pool({
       ...connections.app,
-      ...APP_SILENCE,
+      ...APP_LIMITS,
       max: pool.max,
       connectionTimeoutMillis: pool.timeout_ms,
       maxLifetimeSeconds: pool.recycle_s,
     })
-    this.hot = new Pool({ ...connections.hot, ...HOT_SILENCE, max: 4 })
+    this.hot = new Pool({ ...connections.hot, ...HOT_LIMITS, max: 4 })
     for (const pool of [this.appPool, this.hot]) {
       // An idle connection that dies (server restart) must not end the process; the next query gets a new one.
       pool.on('error', (error) => this.logger.warn(`an idle database connection was lost: ${error.message}`))
