@@ -23,6 +23,7 @@ import { KeysModule } from './keys/keys.module.js'
 import { LogsModule } from './logs/logs.module.js'
 import { OrganizationsModule } from './organizations/organizations.module.js'
 import { PoliciesModule } from './policies/policies.module.js'
+import { ProofsModule } from './proofs/proofs.module.js'
 
 const PLATFORM = [
   ClockModule,
@@ -44,6 +45,7 @@ const CAPABILITIES = [
   EnforceModule,
   LedgerModule,
   LogsModule,
+  ProofsModule,
 ]
 
 /** The table of contents: what the platform gives, and what the product does with it. */

@@ -1,8 +1,12 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { Client as Postgres } from 'pg'
 import type { OpenAPIObject } from '@nestjs/swagger'
 import { buildDocument } from '../src/openapi-document.js'
 import { type RunningApp, startApp } from './support/app.js'
 import { Client, withoutNames } from './support/client.js'
+import { until } from './support/proofs.js'
 
 /**
  * Every operation of `openapi.json`, found there and not listed here: a route that is added is swept, and one that
@@ -15,12 +19,21 @@ interface Operation {
   readonly path: string
   readonly parameters: readonly string[]
   readonly hasBody: boolean
+  /** Whether agents may use it. */
+  readonly forAgents: boolean
 }
 
 const METHODS: readonly Method[] = ['get', 'post', 'put', 'patch', 'delete']
 
 /** Operations that need no credentials. Adding to this list is a decision. */
-const PUBLIC = new Set(['Index_get', 'Health_get', 'Health_ready', 'Health_live', 'Health_stats'])
+const PUBLIC = new Set([
+  'Index_get',
+  'Health_get',
+  'Health_ready',
+  'Health_live',
+  'Health_stats',
+  'Proofs_keys', // public keys, of the installation
+])
 
 /** A body that is valid, for operations that have one. */
 const BODIES: Readonly<Record<string, unknown>> = {
@@ -35,11 +48,16 @@ const BODIES: Readonly<Record<string, unknown>> = {
   Policies_rollback: { version: 1 },
   Enforce_decide: { action: 'swept' },
   Logs_report: { action: 'swept', allowed: true, result: 'success' },
+  Proofs_startEpoch: { reason: 'swept' },
 }
+
+/** Parameters that name a place in the caller's own log, whoever calls: nothing of another organization. */
+const OWN_PLACES = new Set(['path'])
 
 const CANARY = 'canary-of-the-other-organization'
 
 let app: RunningApp
+let signer_dir: string
 let owner: Postgres
 let operations: Operation[]
 let a: Tenant
@@ -67,12 +85,13 @@ async function makeTenant(name: string): Promise<Tenant> {
   const { agent_id, key_id, api_key } = made.body
   await admin.put(`/agents/${agent_id}/policy`, { allow: [{ action: 'read', resource: name }] })
   const agent = new Client(app.url, { 'X-Agent-Key': api_key })
-  await agent.post('/enforce', { action: 'read', resource: name, context: { name } })
+  const asked = { action: 'read', resource: name, context: { name } }
+  const log_id = (await agent.post<{ decision_id: string }>('/enforce', asked)).body.decision_id
   return {
     org_id,
     admin,
     agent,
-    ids: { org_id, agent_id, key_id, admin_id: key.body.admin_id, version: '1' },
+    ids: { org_id, agent_id, key_id, admin_id: key.body.admin_id, version: '1', log_id, path: '0/000.p/1' },
   }
 }
 
@@ -83,6 +102,8 @@ const RANDOM: Readonly<Record<string, string>> = {
   key_id: 'key_0000000000000000',
   admin_id: 'adm_0000000000000000',
   version: '1',
+  log_id: '01980000-0000-7000-8000-000000000000',
+  path: '63/999',
 }
 
 const read = (document: OpenAPIObject): Operation[] =>
@@ -96,6 +117,7 @@ const read = (document: OpenAPIObject): Operation[] =>
         path,
         parameters: [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] ?? ''),
         hasBody: operation.requestBody !== undefined,
+        forAgents: operation.security?.some((scheme) => 'agent_key' in scheme) ?? false,
       }
     }),
   )
@@ -142,7 +164,8 @@ async function stateOf(org_id: string): Promise<string> {
 }
 
 beforeAll(async () => {
-  app = await startApp()
+  signer_dir = mkdtempSync(path.join(tmpdir(), 'agentguard-sweep-'))
+  app = await startApp({ settings: { ledger_signer_dir: signer_dir } })
   owner = new Postgres({ connectionString: app.database.owner_url })
   await owner.connect()
   operations = read(buildDocument(app.app))
@@ -153,13 +176,16 @@ beforeAll(async () => {
 afterAll(async () => {
   await owner?.end()
   await app?.close()
+  rmSync(signer_dir, { recursive: true, force: true })
 })
 
 describe('every operation of openapi.json', () => {
   it('is there, under /v1, with an id of its own', () => {
     expect(operations.length).toBeGreaterThan(25)
     expect(new Set(operations.map(({ id }) => id)).size).toBe(operations.length)
-    expect(operations.filter(({ path }) => !path.startsWith('/v1'))).toEqual([])
+    expect(operations.filter(({ path }) => !/^\/(v1|\.well-known)\//.test(path))).toEqual([
+      expect.objectContaining({ id: 'Index_get', path: '/v1' }),
+    ])
   })
 
   it('answers 401 without credentials, and with ones that are not valid, always with the same bytes', async () => {
@@ -196,13 +222,13 @@ describe('every operation of openapi.json', () => {
     const before = await stateOf(b.org_id)
     const compared: string[] = []
     for (const operation of operations) {
-      if (operation.parameters.length === 0) continue
+      if (operation.parameters.every((name) => OWN_PLACES.has(name))) continue
       for (const client of [a.admin, a.agent]) {
         const foreign = await send(client, operation, b.ids)
         const missing = await send(client, operation, RANDOM)
         expect([operation.id, foreign.status]).toEqual([
           operation.id,
-          client === a.admin ? foreign.status : 403,
+          client === a.admin ? foreign.status : operation.forAgents ? 404 : 403,
         ])
         expect(foreign.status).toBeGreaterThanOrEqual(403)
         expect(withoutNames(foreign, ...Object.values(b.ids).filter((id) => id !== '1'))).toEqual(
@@ -223,6 +249,9 @@ describe('every operation of openapi.json', () => {
 
   it('control: the same operations do succeed on the organization’s own things', async () => {
     const own: Record<string, number> = {}
+    await until(async () =>
+      (await a.admin.get(`/logs/${a.ids.log_id ?? ''}/proof`)).status === 200 ? true : null,
+    )
     for (const operation of operations) {
       if (operation.parameters.length === 0 || operation.method !== 'GET') continue
       own[operation.id] = (await send(a.admin, operation, a.ids)).status

@@ -16,6 +16,7 @@ export const PERMISSIONS = [
   'logs:create',
   'config-logs:read',
   'metrics:read',
+  'ledger:write',
 ] as const
 
 export type Permission = (typeof PERMISSIONS)[number]
@@ -33,6 +34,7 @@ const ADMIN: readonly Permission[] = [
   'logs:read',
   'config-logs:read',
   'metrics:read',
+  'ledger:write',
 ]
 
 /**

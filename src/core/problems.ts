@@ -23,6 +23,7 @@ export const PROBLEMS = {
   key_not_found: { status: 404, title: 'Key not found' },
   policy_not_found: { status: 404, title: 'No policy found' },
   policy_version_not_found: { status: 404, title: 'Policy version not found' },
+  log_not_found: { status: 404, title: 'Log entry not found' },
   method_not_allowed: { status: 405, title: 'This method is not served here' },
   not_acceptable: { status: 406, title: 'Only JSON can be answered' },
   request_incomplete: { status: 408, title: 'The request did not arrive in time' },

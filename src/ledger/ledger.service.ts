@@ -4,6 +4,8 @@ import type { Json } from '../core/ledger/canonical.js'
 import {
   type Actor,
   type ConfigEntry,
+  type Entry,
+  type EpochEntry,
   encodeEntry,
   ENTRY_MAX_BYTES,
   type PayloadCommitment,
@@ -21,11 +23,18 @@ import { PayloadSealer, type SealedPayload } from './payload.js'
 
 export { monthOf, type SealedPayload } from './payload.js'
 
-/** A change of configuration, to be recorded in the transaction that makes it. */
-export interface Change {
-  /** `<noun>.<past>`, e.g. `agent.created`. */
-  readonly event: string
-  readonly change: ConfigEntry['change']
+/** A change of configuration, or a new epoch, to be recorded in the transaction that makes it. */
+export type Change = Recording &
+  (
+    | {
+        /** `<noun>.<past>`, e.g. `agent.created`. */
+        readonly event: string
+        readonly change: ConfigEntry['change']
+      }
+    | Pick<EpochEntry, 'event' | 'epoch'>
+  )
+
+interface Recording {
   readonly subject?: Subject
   /** Whose configuration version goes up, so that no decision made before can be committed after. */
   readonly raises?: { readonly agent_id: string } | 'organization'
@@ -172,33 +181,34 @@ export class LedgerService {
       change.before === undefined && change.after === undefined
         ? null
         : await this.sealer.seal(org_id, head.origin, id, ts, { before: change.before, after: change.after })
-    const entry = encodeEntry({
+    const common = {
       v: 1,
       log: head.origin,
       id,
       ts: new Date(ts).toISOString(),
-      type: 'config',
-      event: change.event,
       actor: actorOf(principal),
       config: {
         installation: head.installation,
         organization: head.organization + Number(raise),
         ...(agent === undefined ? {} : { agent }),
       },
-      change: change.change,
       ...optional({
         subject: change.subject,
         request_id: 'request_id' in principal ? principal.request_id : undefined,
         payload: sealed?.commitment,
       }),
-    })
-    const bytes = Buffer.from(entry)
+    } as const
+    const entry: Entry =
+      'epoch' in change
+        ? { ...common, type: 'epoch', event: change.event, epoch: change.epoch }
+        : { ...common, type: 'config', event: change.event, change: change.change }
+    const bytes = Buffer.from(encodeEntry(entry))
     assertSize(bytes)
     return {
       org_id,
       id,
       ts,
-      type: 'config',
+      type: entry.type,
       agent_id,
       action_key: null,
       allowed: null,

@@ -12,14 +12,14 @@ export function toLogEntry(
 ): LogEntry {
   const decision = entry.type === 'decision' ? entry.decision : null
   const report = entry.type === 'action' ? entry.report : null
-  const reading = entry.type === 'config' ? null : entry
+  const reading = entry.type === 'decision' || entry.type === 'action' ? entry : null
   return {
     log_id: entry.id,
     index,
     type: entry.type,
     event: entry.event,
     source: entry.type === 'action' ? 'agent' : 'service',
-    agent_id: entry.subject?.agent_id ?? null,
+    agent_id: entry.type === 'epoch' ? null : (entry.subject?.agent_id ?? null),
     timestamp: entry.ts,
     action: reading?.action.raw ?? null,
     resource: reading?.resource?.raw ?? null,
@@ -35,7 +35,7 @@ export function toLogEntry(
     reason: decision?.reason ?? null,
     mismatch: report?.mismatch ?? null,
     actor: entry.actor,
-    change: entry.type === 'config' ? entry.change : null,
+    change: entry.type === 'config' ? entry.change : entry.type === 'epoch' ? entry.epoch : null,
     before: objectOrNull(payload?.before),
     after: objectOrNull(payload?.after),
     redacted: entry.payload !== undefined && payload === null,

@@ -81,8 +81,11 @@ export class LogsService {
    */
   async list(principal: Principal, query: ListLogsQuery): Promise<LogPage> {
     const types = [...new Set(query.type ?? (['decision', 'action'] as const))]
-    if (types.includes('config') && !principal.permissions.has('config-logs:read')) {
-      throw new Problem('forbidden', { detail: 'type=config needs the permission config-logs:read.' })
+    const administrative = types.find((type) => type === 'config' || type === 'epoch')
+    if (administrative && !principal.permissions.has('config-logs:read')) {
+      throw new Problem('forbidden', {
+        detail: `type=${administrative} needs the permission config-logs:read.`,
+      })
     }
     const { allowed, start_time, end_time, decision_id } = query
     const filter: queries.LogFilter = {

@@ -31,7 +31,7 @@ it('documents every route under /v1 with a unique name, a problem answer, and wh
   expect(all.length).toBeGreaterThan(10)
   expect(new Set(all.map(({ operationId }) => operationId)).size).toBe(all.length)
   for (const { path, operationId, responses } of all) {
-    expect(path).toMatch(/^\/v1/)
+    expect(path).toMatch(/^\/(v1|\.well-known)/)
     expect(operationId).toMatch(/^[A-Z][A-Za-z]+_[a-z][A-Za-z]*$/)
     expect(JSON.stringify(responses.default)).toContain('application/problem+json')
   }
@@ -50,6 +50,7 @@ it('answers every protected route without credentials with 401', async () => {
 it('leaves open only what is meant to be open', async () => {
   const open = (await operations()).filter(({ security }) => !security?.length).map(({ path }) => path)
   expect(open.sort()).toEqual([
+    '/.well-known/agentguard-keys.json', // public keys
     '/v1',
     '/v1/health',
     '/v1/health/live',

@@ -19,6 +19,8 @@ export function testSettings(overrides: Partial<Settings> = {}): Settings {
     ledger_kek: Uint8Array.from({ length: 32 }, (_, index) => index * 7),
     ledger_kek_source: { kind: 'environment', variable: 'LEDGER_KEK' },
     ledger_origin: undefined,
+    ledger_signer_dir: undefined,
+    ledger_public_proofs: false,
     cors_origins: ['http://localhost:3000'],
     log_level: 'silent',
     log_format: 'json',

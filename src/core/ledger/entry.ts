@@ -118,7 +118,22 @@ export interface ConfigEntry extends Common {
   }
 }
 
-export type Entry = DecisionEntry | ActionEntry | ConfigEntry
+/**
+ * The first entry of a new signed history over the same entries: somebody decided that what was signed before is not
+ * continued, and says why. From it on `log` names the new epoch.
+ */
+export interface EpochEntry extends Common {
+  readonly type: 'epoch'
+  readonly event: 'epoch.started'
+  readonly epoch: {
+    readonly number: number
+    readonly reason: string
+    /** The newest checkpoint of the epoch before that the database had; absent when it had none. */
+    readonly previous?: { readonly origin: string; readonly size: number; readonly root: string }
+  }
+}
+
+export type Entry = DecisionEntry | ActionEntry | ConfigEntry | EpochEntry
 
 /** The canonical text of any entry. */
 export const encodeEntry = (entry: Entry): string => canonicalize(entry as unknown as Json)

@@ -9,16 +9,27 @@ export interface AccessRule {
   readonly permission: Permission | 'public'
   /** Which credentials may be presented; a valid one of the other kind is a 403. */
   readonly by: 'admin' | 'agent' | 'either' | 'public'
+  /** While this setting is on, a request without credentials is let in, as nobody. */
+  readonly open_with?: 'ledger_public_proofs'
 }
 
 /**
  * Every route carries one; a route without it keeps the application from booting.
  * `@Access('agents:write')` is for administrators, `@Access('decisions:create', 'agent')` for agents,
- * `@Access('logs:read', 'either')` for both (administrator first, row AG-3), `@Access('public')` for anyone.
+ * `@Access('logs:read', 'either')` for both (administrator first, row AG-3), `@Access('public')` for anyone. A route
+ * with `open_with` answers also who presents nothing, while that setting is on; it takes its principal with `@Maybe()`.
  */
-export const Access = (permission: Permission | 'public', by: 'admin' | 'agent' | 'either' = 'admin') =>
+export const Access = (
+  permission: Permission | 'public',
+  by: 'admin' | 'agent' | 'either' = 'admin',
+  options: Pick<AccessRule, 'open_with'> = {},
+) =>
   applyDecorators(
-    SetMetadata<string, AccessRule>(ACCESS, { permission, by: permission === 'public' ? 'public' : by }),
+    SetMetadata<string, AccessRule>(ACCESS, {
+      permission,
+      by: permission === 'public' ? 'public' : by,
+      ...options,
+    }),
     ...(permission === 'public' ? [] : documentation(permission, by)),
   )
 

@@ -46,3 +46,9 @@ export const By = createParamDecorator((_: unknown, context: ExecutionContext): 
   if (!principal) throw new Error('@By() on a route without an authenticated principal')
   return principal
 })
+
+/** Parameter decorator of routes that may be open: the principal, or undefined for who presented nothing. */
+export const Maybe = createParamDecorator(
+  (_: unknown, context: ExecutionContext): Principal | undefined =>
+    context.switchToHttp().getRequest<Request & WithPrincipal>().principal,
+)

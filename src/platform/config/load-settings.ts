@@ -1,3 +1,4 @@
+import path from 'node:path'
 import { parseRateLimits, parseWindows, rateLimits, type RateLimits } from '../throttling/limits.js'
 import { EnvironmentReader, type Environment } from './environment.js'
 import { ledgerKek, rootKey } from './secrets.js'
@@ -33,6 +34,8 @@ export function loadSettings(environment: Environment): Settings {
     rate_limit_enabled: reader.boolean('RATE_LIMIT_ENABLED', true),
     rate_limits: limits(reader),
     ledger_origin: origin(reader),
+    ledger_signer_dir: signerDir(reader, production, data_dir),
+    ledger_public_proofs: reader.boolean('LEDGER_PUBLIC_PROOFS', false),
   }
   // Secrets last, and only made when all else is right: a failed start leaves no files behind.
   const settings = reader.problems.length > 0 && !production ? undefined : withSecrets(plain, reader)
@@ -142,6 +145,13 @@ function limits(reader: EnvironmentReader): RateLimits {
     return rateLimits()
   }
   return rateLimits({ ...(windows ? { default: windows } : {}), ...overrides })
+}
+
+function signerDir(reader: EnvironmentReader, production: boolean, data_dir: string): string | undefined {
+  const embedded = reader.text('DATABASE_URL') === undefined
+  return (
+    reader.text('LEDGER_SIGNER_DIR') ?? (embedded && !production ? path.join(data_dir, 'signer') : undefined)
+  )
 }
 
 function origin(reader: EnvironmentReader): string | undefined {

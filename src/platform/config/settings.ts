@@ -44,6 +44,14 @@ export class Settings {
   readonly ledger_kek_source: SecretSource
   /** `LEDGER_ORIGIN`: schema-less name that begins every log's origin; fixed per organization when it is made. */
   readonly ledger_origin: string | undefined
+  /**
+   * `LEDGER_SIGNER_DIR`: folder of the signing key and of what it has signed; keep it apart from the database and its
+   * backups. Only a process that has it signs checkpoints. Default `<DATA_DIR>/signer` in development with the
+   * embedded database; otherwise nothing is signed here.
+   */
+  readonly ledger_signer_dir: string | undefined
+  /** `LEDGER_PUBLIC_PROOFS`: checkpoints and hash tiles need no credentials (entries always do). Default false. */
+  readonly ledger_public_proofs: boolean
 
   /** `CORS_ORIGINS`: comma list of origins, or `*`. Default: the dashboard's development server, none in production. */
   readonly cors_origins: readonly string[]

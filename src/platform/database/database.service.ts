@@ -1,7 +1,7 @@
 import { Inject, Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
 import { Socket } from 'node:net'
 import { PrismaPg } from '@prisma/adapter-pg'
-import { Pool } from 'pg'
+import { Pool, type PoolClient } from 'pg'
 import { Prisma, PrismaClient } from '../../generated/prisma/client.js'
 import { assertDatabase } from './assertions.js'
 import type { Connections } from './connections.js'
@@ -41,6 +41,11 @@ const HOT_LIMITS = {
   query_timeout: 1_500,
   statement_timeout: 1_500,
 }
+const BACKGROUND_LIMITS = {
+  connectionTimeoutMillis: 1_000,
+  query_timeout: TRANSACTION_TIMEOUT_MS,
+  statement_timeout: TRANSACTION_TIMEOUT_MS,
+}
 const SILENT_MS = 6_000
 const APP_LIMITS = {
   // Not `query_timeout`, after which Prisma would roll back on the dead connection and give it back to the pool.
@@ -68,6 +73,8 @@ export class Database implements OnApplicationBootstrap {
   private readonly hooks = new WeakMap<object, Hooks>()
   /** The decision path's connections. Raw SQL, in `*.queries.ts` only. */
   readonly hot: Pool
+  /** The same role for the workers behind the decision path, so that they never take one of its connections. */
+  readonly background: Pool
 
   constructor(
     @Inject(CONNECTIONS) readonly connections: Connections,
@@ -81,7 +88,8 @@ export class Database implements OnApplicationBootstrap {
       maxLifetimeSeconds: pool.recycle_s,
     })
     this.hot = new Pool({ ...connections.hot, ...HOT_LIMITS, max: 4 })
-    for (const pool of [this.appPool, this.hot]) {
+    this.background = new Pool({ ...connections.hot, ...BACKGROUND_LIMITS, max: 3 })
+    for (const pool of [this.appPool, this.hot, this.background]) {
       // An idle connection that dies (server restart) must not end the process; the next query gets a new one.
       pool.on('error', (error) => this.logger.warn(`an idle database connection was lost: ${error.message}`))
       // Nor may one that dies in use, where the pool does not listen: the statement that is or comes next fails.
@@ -121,6 +129,29 @@ export class Database implements OnApplicationBootstrap {
     return result
   }
 
+  /**
+   * The same for raw SQL (`*.queries.ts`): reading the log in bulk, where Prisma would cost more than PostgreSQL.
+   * Nothing is recorded in the log by it.
+   */
+  async withOrgClient<T>(
+    scope: { readonly org_id: string },
+    work: (client: PoolClient) => Promise<T>,
+  ): Promise<T> {
+    const client = await this.appPool.connect()
+    let broken = true
+    try {
+      await client.query('BEGIN')
+      await client.query("SELECT set_config('app.org_id', $1, true)", [scope.org_id])
+      const value = await work(client)
+      await client.query('COMMIT')
+      broken = false
+      return value
+    } finally {
+      // A connection whose transaction failed is not used again: closing it rolls back whatever state it is in.
+      client.release(broken)
+    }
+  }
+
   /** The organization a transaction is bound to. */
   orgOf(tx: Tx): string {
     return this.hooksOf(tx).org_id
@@ -144,15 +175,15 @@ export class Database implements OnApplicationBootstrap {
     return performance.now() - start
   }
 
-  /** Open connections of both pools. */
+  /** Open connections of all pools. */
   get connection_count(): number {
-    return this.appPool.totalCount + this.hot.totalCount
+    return this.appPool.totalCount + this.hot.totalCount + this.background.totalCount
   }
 
   /** Closes the pools, then the connections' own end (an embedded server stops here). Called last at shutdown. */
   async close(): Promise<void> {
     await this.prisma.$disconnect()
-    await Promise.all([this.appPool.end(), this.hot.end()])
+    await Promise.all([this.appPool.end(), this.hot.end(), this.background.end()])
     await this.connections.close()
   }
 

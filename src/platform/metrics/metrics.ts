@@ -4,7 +4,7 @@ import { Settings } from '../config/settings.js'
 import { LabelBudget } from './label-budget.js'
 
 export type PolicyOutcome = 'allowed' | 'denied_by_rule' | 'denied_no_policy' | 'denied_default' | 'pending'
-export type GaugeSource = 'active_agents' | 'database_connections'
+export type GaugeSource = 'active_agents' | 'database_connections' | 'ledger_halted' | 'ledger_unsigned'
 
 /** A gauge whose source does not answer in this time keeps its last value: a scrape must not hang on a database. */
 const GAUGE_TIMEOUT_MS = 1_000
@@ -73,6 +73,16 @@ export class Metrics {
       'agentguard_database_connections',
       'Open database connections of this process',
       'database_connections',
+    )
+    this.gauge(
+      'agentguard_ledger_halted',
+      'Logs that are not signed because something differed',
+      'ledger_halted',
+    )
+    this.gauge(
+      'agentguard_ledger_unsigned',
+      'Logs with entries that no checkpoint covers yet',
+      'ledger_unsigned',
     )
     collectDefaultMetrics({ register: this.registry })
   }

@@ -1,0 +1,131 @@
+import type { PoolClient } from 'pg'
+import type { Checkpoint } from '../core/ledger/checkpoint.js'
+import { CompactTree } from '../core/ledger/merkle.js'
+import type { Database } from '../platform/database/database.service.js'
+import { CHECK_CHUNK, checkChunk, type CheckOptions, type Finding } from './check-entries.js'
+import * as queries from './proofs.queries.js'
+import type { Remembered } from './signer-memory.js'
+import { openCheckpoint, publicKeyOf } from './signing.js'
+import { sha256 } from './tree-tiles.js'
+
+export interface LogCheck {
+  /** Entries that were read. */
+  readonly entries: number
+  readonly finding: Finding | null
+  /** Why the log is not signed any more, when it is not. */
+  readonly halt: queries.Halt | null
+  /** The newest checkpoint that was held against the entries; null when the log has none that is genuine. */
+  readonly checkpoint: Checkpoint | null
+}
+
+export interface LogCheckOptions extends Pick<CheckOptions, 'concerns'> {
+  /** Counts an entry as one of the caller's. */
+  readonly counts?: (row: queries.StoredEntry) => boolean
+  /** What this process's signer remembers of the log, where there is one. */
+  readonly remembered?: (origin: string) => Remembered | undefined
+  /** Of this process's signer; trusted beside the recorded ones. */
+  readonly public_key?: Uint8Array | undefined
+}
+
+/**
+ * Reads a whole log again, a chunk at a time (so memory does not grow with it), and holds it against everything that
+ * was ever stated about it: dense indexes, columns against bytes, every hash of the stored tree, every checkpoint
+ * that is kept, what the signer remembers.
+ * @returns null when the organization has no log
+ */
+export async function checkLog(
+  database: Database,
+  org_id: string,
+  options: LogCheckOptions = {},
+): Promise<LogCheck | null> {
+  const begin = await database.withOrgClient({ org_id }, async (client) => {
+    const state = await queries.selectTree(client, org_id)
+    if (!state) return null
+    const checkpoints = await queries.selectCheckpoints(client, org_id, state.epoch)
+    const halt = await queries.selectHalt(client, org_id, state.epoch)
+    return { state, checkpoints, halt, keys: await queries.selectSignerKeys(client) }
+  })
+  if (!begin) return null
+  const { state, halt } = begin
+  const public_keys = [
+    ...(options.public_key ? [options.public_key] : []),
+    ...begin.keys.flatMap(({ vkey }) => publicKeyOf(vkey) ?? []),
+  ]
+  const genuine = begin.checkpoints.map((stored) => genuineOf(stored, state.origin, public_keys))
+  const marks = genuine.filter((checkpoint) => checkpoint !== null)
+  const remembered = options.remembered?.(state.origin)
+  if (remembered && remembered.size > 0)
+    marks.push({ ...remembered, root: Buffer.from(remembered.root, 'base64') })
+  marks.sort((a, b) => a.size - b.size)
+
+  const { finding, entries } = await readThrough(database, state, marks, options)
+  const stray =
+    finding ?? (await database.withOrgClient({ org_id }, (client) => findStray(client, org_id, state, marks)))
+  const newest = begin.checkpoints[begin.checkpoints.length - 1]
+  const forged = genuine.includes(null) || (newest?.size ?? 0) !== state.signed
+  return {
+    entries,
+    halt,
+    checkpoint: genuine[genuine.length - 1] ?? null,
+    finding: stray ?? (forged ? { index: null, reason: 'checkpoint_changed' } : null),
+  }
+}
+
+/** What a stored checkpoint states; null when it is not signed by us, or its columns say something else. */
+function genuineOf(
+  stored: queries.StoredCheckpoint,
+  origin: string,
+  public_keys: readonly Uint8Array[],
+): Checkpoint | null {
+  const checkpoint = openCheckpoint(stored.note, origin, public_keys)
+  return checkpoint?.size === stored.size && stored.root.equals(checkpoint.root) ? checkpoint : null
+}
+
+async function readThrough(
+  database: Database,
+  state: queries.TreeState,
+  marks: readonly Pick<Checkpoint, 'size' | 'root'>[],
+  options: LogCheckOptions,
+): Promise<{ finding: Finding | null; entries: number }> {
+  const { org_id, size, integrated } = state
+  const tree = new CompactTree(sha256)
+  let entries = 0
+  let agreed = 0
+  let next = 0
+  while (tree.size < size) {
+    // Chunks end where there is a root to compare, and where the tiles end.
+    const stops = [
+      tree.size + CHECK_CHUNK,
+      size,
+      integrated,
+      ...marks.slice(next, next + 1).map((mark) => mark.size),
+    ]
+    const to = Math.min(...stops.filter((stop) => stop > tree.size))
+    const { finding, rows } = await database.withOrgClient({ org_id }, (client) =>
+      checkChunk(client, state, tree, to, { ...options, retention: true }),
+    )
+    entries += options.counts ? rows.filter(options.counts).length : rows.length
+    if (finding) return { finding, entries }
+    for (; marks[next]?.size === tree.size; next++) {
+      if (!Buffer.from(marks[next]?.root ?? []).equals(tree.root())) {
+        return { finding: { index: agreed, reason: 'history_rewritten' }, entries }
+      }
+      agreed = tree.size
+    }
+  }
+  return { finding: null, entries }
+}
+
+/** What lies beyond the end of the log: entries that should not be there, or checkpoints of what is gone. */
+async function findStray(
+  client: PoolClient,
+  org_id: string,
+  { size, integrated }: queries.TreeState,
+  marks: readonly Pick<Checkpoint, 'size'>[],
+): Promise<Finding | null> {
+  const largest = marks[marks.length - 1]?.size ?? 0
+  if (largest > Math.min(size, integrated))
+    return { index: Math.min(size, integrated), reason: 'history_truncated' }
+  const stray = await queries.selectStray(client, org_id)
+  return stray === null ? null : { index: stray, reason: 'entry_unexpected' }
+}
