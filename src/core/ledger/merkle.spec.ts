@@ -369,6 +369,19 @@ describe('bad input', () => {
     expect(verifyConsistency(sha256, 8, 8, [root], root, root)).toBe(false)
   })
 
+  it('refuse a proof that leads past the top of the tree, though its hashes fit', () => {
+    const above = node(2, 0)
+    const path = inclusionProof(sha256, 6, 8, node) // in the right half, leaf 2 of 4, then one hash more
+    expect(verifyInclusion(sha256, all[6] as Uint8Array, 2, 4, path, tree.root())).toBe(false)
+    expect(verifyInclusion(sha256, all[6] as Uint8Array, 2, 4, path.slice(0, 2), node(2, 1))).toBe(true)
+
+    const old = rootOf(sha256, all.slice(0, 3))
+    const proof = consistencyProof(sha256, 3, 4, node)
+    expect(verifyConsistency(sha256, 3, 4, proof, old, above)).toBe(true)
+    const lifted = [old, above].map((root) => nodeHash(sha256, above, root)) as [Uint8Array, Uint8Array]
+    expect(verifyConsistency(sha256, 3, 4, [...proof, above], ...lifted)).toBe(false)
+  })
+
   it('never accepts a node as an entry; without the leaf prefix it would (the control)', () => {
     const entry = Buffer.concat([all[0] as Uint8Array, all[1] as Uint8Array])
     const forgery = inclusionProof(sha256, 0, 4, (level, index) => node(level + 1, index))
