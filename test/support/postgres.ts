@@ -27,6 +27,19 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   return createDatabase(`TEMPLATE ${TEMPLATE} STRATEGY FILE_COPY`)
 }
 
+/** A copy of a test database as it is now, as a backup would be. Nobody may be connected to it. */
+export async function copyOf(database: TestDatabase): Promise<TestDatabase> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await createDatabase(`TEMPLATE ${database.name} STRATEGY FILE_COPY`)
+    } catch (error) {
+      // Sessions that were closed a moment ago are still ending.
+      if (tries === 100) throw error
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+}
+
 /** A database without any tables, for tests of the migrations themselves. */
 export async function createEmptyDatabase(): Promise<TestDatabase> {
   return createDatabase('')

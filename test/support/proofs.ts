@@ -9,6 +9,7 @@ import { sha256 } from '../../src/ledger/tree-tiles.js'
 import { verifyEd25519 } from '../../src/ledger/signing.js'
 import { type RunningApp, startApp } from './app.js'
 import { Client } from './client.js'
+import type { TestDatabase } from './postgres.js'
 
 /** An application that signs, with one agent that may read. */
 export interface ProvenApp {
@@ -49,9 +50,16 @@ export async function makeAgent(root: Client, name: string): Promise<Made> {
   return { agent: new Client(root.url, { 'X-Agent-Key': made.body.api_key }), agent_id: made.body.agent_id }
 }
 
-export async function startProvenApp(settings: Partial<Settings> = {}): Promise<ProvenApp> {
+/** @param database an existing one, which is not dropped at the end */
+export async function startProvenApp(
+  settings: Partial<Settings> = {},
+  database?: TestDatabase,
+): Promise<ProvenApp> {
   const signer_dir = mkdtempSync(path.join(tmpdir(), 'agentguard-signer-'))
-  const app = await startApp({ settings: { ledger_signer_dir: signer_dir, ...settings } })
+  const app = await startApp({
+    settings: { ledger_signer_dir: signer_dir, ...settings },
+    ...(database && { database }),
+  })
   const root = new Client(app.url, { 'X-Admin-Key': app.admin_key })
   const owner = new Postgres({ connectionString: app.database.owner_url })
   await owner.connect()
