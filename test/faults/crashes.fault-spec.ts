@@ -13,6 +13,8 @@ beforeAll(async () => {
   fleet = await Fleet.start()
 })
 
+afterEach(() => fleet.quiet())
+
 afterAll(() => fleet?.stop())
 
 describe('kill -9 in the middle of the load', () => {

@@ -27,7 +27,10 @@ beforeAll(async () => {
   })
 })
 
-afterEach(() => proxy.set({ kind: 'none' }))
+afterEach(async () => {
+  proxy.set({ kind: 'none' })
+  await fleet.quiet()
+})
 
 afterAll(async () => {
   await fleet?.stop()

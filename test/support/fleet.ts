@@ -120,8 +120,13 @@ export class Fleet {
       if (!replica.isRunning) throw new Error(`a replica ended: ${replica.log.slice(-4_000)}`)
   }
 
-  async stop(): Promise<void> {
+  /** Ends what a failed test has left running. */
+  async quiet(): Promise<void> {
     await Promise.all(this.loads.map((load) => load.stop()))
+  }
+
+  async stop(): Promise<void> {
+    await this.quiet()
     await Promise.all(this.replicas.map((replica) => replica.remove()))
     if (this.owns_postgres) await this.postgres.stop()
   }

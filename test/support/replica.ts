@@ -41,6 +41,10 @@ export class Replica {
     return `http://127.0.0.1:${this.port}`
   }
 
+  get pid(): number {
+    return this.child?.pid ?? 0
+  }
+
   get isRunning(): boolean {
     return this.child?.exitCode === null && this.child.signalCode === null
   }

@@ -18,6 +18,8 @@ export interface StrictPostgres {
   readonly data_dir: string
   /** An empty database of an ordinary owner. @returns the owner's URL, as an operator sets it in `DATABASE_URL` */
   createDatabase(name: string): Promise<string>
+  /** The superuser's URL. */
+  urlOf(database: string): string
   /** Runs SQL as superuser, with a connection of its own; tries again while the server is away. */
   query<R extends QueryResultRow>(database: string, sql: string, values?: unknown[]): Promise<R[]>
   /** `kill -9` of the postmaster; the supervisor of `startEmbeddedPostgres` starts it again. */
@@ -82,6 +84,7 @@ export async function startStrictPostgres(where?: string): Promise<StrictPostgre
       await query('postgres', `CREATE DATABASE ${name} OWNER ${TENANT.user}`)
       return urlOf(name, TENANT)
     },
+    urlOf,
     query,
     kill: () => signal('SIGKILL'),
     restart: () => void signal('SIGINT'),

@@ -38,7 +38,7 @@ function statusOf(error: unknown): number {
 
 /** SQLSTATE classes and codes of Prisma and Node that mean: the database is not to be had right now. */
 const AWAY =
-  /^(08...|57P0[1-5]|53...|55P03|57014|40001|40P01|25P03|58...|P1000|P1001|P1002|P1008|P1011|P1017|P2024|P2034|P2037|ECONN.*|EPIPE|ETIMEDOUT|ENOTFOUND|EHOSTUNREACH|ENETUNREACH|EAI_AGAIN)$/
+  /^(08...|57P0[1-5]|53...|55P03|57014|40001|40P01|25P03|58...|P1000|P1001|P1002|P1008|P1011|P1017|P2024|P2028|P2034|P2037|ECONN.*|EPIPE|ETIMEDOUT|ENOTFOUND|EHOSTUNREACH|ENETUNREACH|EAI_AGAIN)$/
 /** Values that a column cannot hold: the input's fault, whoever should have caught it. */
 const UNSTORABLE = /^(22021|22P05|22P02|22003|22001)$/
 /** node-postgres reports these without a code. */
