@@ -5,6 +5,8 @@ import { createApp } from './app.js'
 import { loadSettings } from './platform/config/load-settings.js'
 import type { Settings } from './platform/config/settings.js'
 import { openConnections } from './platform/database/open-connections.js'
+import { leave } from './platform/http/server.js'
+import { Shutdown } from './platform/http/shutdown.js'
 import { logDestination, logOptions } from './platform/logging/log-options.js'
 
 /** The service from start to end: settings, database, application, then the way back when a signal comes. */
@@ -22,6 +24,7 @@ async function main(): Promise<void> {
     log.info(readyLine(settings, await app.getUrl()))
     await stopped
     log.info('Stopping: answering what is in flight')
+    await leave(app.getHttpServer(), app.get(Shutdown))
   } finally {
     await close()
   }

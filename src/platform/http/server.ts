@@ -1,15 +1,34 @@
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Problem, type ProblemCode } from '../../core/problems.js'
 import type { Settings } from '../config/settings.js'
 import { problemDocument, problemHeaders } from './problem-response.js'
 import { requestId } from './request-id.js'
 import { apiHeaders } from './security-headers.js'
+import type { Shutdown } from './shutdown.js'
 
 /** Longer than the idle timeout of common load balancers (60 s), so that they, not we, end idle connections. */
 const KEEP_ALIVE_MS = 65_000
 /** How long a refused client may go on sending before it is cut off: closing at once would lose the answer. */
 const LINGER_MS = 1_000
+
+/** How long clients with an open connection may take to hear that we are leaving. */
+const LEAVE_MS = 1_000
+
+/**
+ * Leaves a load balancer without dropping anything: readiness is refused, and every answer announces that its
+ * connection closes, until nobody has one. Closing the listener or idle connections any earlier would lose the
+ * requests that are on their way: in the backlog, or on a connection that was idle a moment ago.
+ */
+export async function leave(server: Server, shutdown: Shutdown): Promise<void> {
+  shutdown.drain()
+  const until = performance.now() + LEAVE_MS
+  while (performance.now() < until && (await connections(server)) > 0) await sleep(10)
+}
+
+const connections = (server: Server): Promise<number> =>
+  new Promise((resolve) => server.getConnections((_, count) => resolve(count)))
 
 /** Time limits of the server, and a problem document for what Node refuses before Express sees it. */
 export function configureServer(server: Server, settings: Settings): void {

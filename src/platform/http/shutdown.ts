@@ -32,8 +32,13 @@ export class Shutdown implements BeforeApplicationShutdown, OnApplicationShutdow
     this.closers.unshift({ step, name, close })
   }
 
-  beforeApplicationShutdown(): void {
+  /** From now on answers close their connections and readiness is refused. */
+  drain(): void {
     this.draining = true
+  }
+
+  beforeApplicationShutdown(): void {
+    this.drain()
   }
 
   /** One failing closer must not keep the next from closing: the ledger comes before the pools. */
