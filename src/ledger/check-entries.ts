@@ -79,12 +79,18 @@ export async function checkChunk(
   const stopped = rows[tree.size - from]
   if (stopped && stopped.index < tree.size) findings.push({ index: stopped.index, reason: 'entry_duplicate' })
   else if (tree.size < to) findings.push({ index: tree.size, reason: 'entry_missing' })
-  if (from < state.integrated) findings.push(...(await compareTiles(client, state, growth)))
-  return { finding: lowest(findings), rows }
+  const tiles = from < state.integrated ? await compareTiles(client, state, growth) : []
+  findings.push(...tiles.filter(({ level }) => level === 0))
+  // A changed entry changes every hash above it: those say something only where the entries are as they were.
+  return { finding: lowest(findings) ?? lowest(tiles), rows }
 }
 
 /** Hashes that the entries give and the stored tiles do not have. */
-async function compareTiles(client: PoolClient, state: TreeState, growth: TileGrowths): Promise<Finding[]> {
+async function compareTiles(
+  client: PoolClient,
+  state: TreeState,
+  growth: TileGrowths,
+): Promise<(Finding & { level: number })[]> {
   const grown = growth.list()
   const stored = await selectTiles(client, state.org_id, state.epoch, grown)
   const tiles = new Map(stored.map((tile) => [keyOf(tile), tile.hashes]))
@@ -97,7 +103,7 @@ async function compareTiles(client: PoolClient, state: TreeState, growth: TileGr
       if (there.subarray(begin, begin + HASH_BYTES).equals(hash)) continue
       const reason =
         there.length < begin + HASH_BYTES ? 'tile_missing' : level === 0 ? 'entry_changed' : 'tile_changed'
-      return [{ index: (tile * TILE_WIDTH + width + i) * span, reason }]
+      return [{ index: (tile * TILE_WIDTH + width + i) * span, reason, level }]
     }
     return []
   })

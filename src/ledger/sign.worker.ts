@@ -99,10 +99,10 @@ export class SignWorker implements OnApplicationBootstrap {
   private async hold(): Promise<PoolClient | null> {
     if (this.session) return this.session
     const client = await this.database.background.connect()
+    // The server ends idle sessions when it goes; the next statement then fails and the lock is asked for again.
+    client.on('error', ignore)
     try {
       if (await queries.lockSigner(client)) {
-        // The server ends idle sessions when it goes; the next statement then fails and the lock is asked for again.
-        client.on('error', () => undefined)
         this.memory?.load() // whoever signed before has written since this process began
         return (this.session = client)
       }
@@ -110,6 +110,7 @@ export class SignWorker implements OnApplicationBootstrap {
       client.release(true)
       throw error
     }
+    client.off('error', ignore)
     client.release()
     return null
   }
@@ -264,3 +265,5 @@ export class SignWorker implements OnApplicationBootstrap {
     return null
   }
 }
+
+const ignore = (): void => undefined

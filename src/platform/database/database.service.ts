@@ -139,6 +139,9 @@ export class Database implements OnApplicationBootstrap {
   ): Promise<T> {
     const client = await this.appPool.connect()
     let broken = true
+    // A session that ends between two statements would otherwise end the process; the next statement fails anyway.
+    const lost = () => undefined
+    client.on('error', lost)
     try {
       await client.query('BEGIN')
       await client.query("SELECT set_config('app.org_id', $1, true)", [scope.org_id])
@@ -148,6 +151,7 @@ export class Database implements OnApplicationBootstrap {
       return value
     } finally {
       // A connection whose transaction failed is not used again: closing it rolls back whatever state it is in.
+      client.off('error', lost)
       client.release(broken)
     }
   }
