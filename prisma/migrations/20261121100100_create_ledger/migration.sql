@@ -232,6 +232,8 @@ $$;
 --         true  = the control plane, which waits
 -- p_raise: the organization's version goes up by one; the entries already name the new one
 --
+-- Plans are kept: the arrays differ in length from call to call, and planning anew costs as much as a small batch.
+--
 -- outcome: 0 appended · 1 head is held, try again · 2 stale: a version differs · 3 timestamp more than 5 s off
 --          the database's clock · 4 the key expired · 5 there is no such log
 CREATE FUNCTION ledger.ledger_append(
@@ -255,13 +257,18 @@ CREATE FUNCTION ledger.ledger_append(
   p_payloads            bytea,
   p_dek_id              uuid[]
 ) RETURNS TABLE (ord bigint, outcome integer, index bigint)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
+  v_caller       text := CASE pg_catalog.current_setting('role') WHEN 'none' THEN session_user::text
+                              ELSE pg_catalog.current_setting('role') END; -- ledger.caller(), without the call
+  v_count        integer := pg_catalog.cardinality(p_id);
+  v_org_id       text := p_org_id[1];
+  v_head         ledger.ledger_head;
   v_locked       text[];
   v_installation bigint;
   v_now          bigint;
 BEGIN
-  IF ledger.caller() = 'agentguard_hot' THEN
+  IF v_caller = 'agentguard_hot' THEN
     IF p_raise OR NOT p_type <@ ARRAY['decision', 'action'] THEN
       RAISE EXCEPTION 'the decision path appends decisions and actions only' USING ERRCODE = 'AG002';
     END IF;
@@ -270,6 +277,58 @@ BEGIN
   END IF;
 
   PERFORM pg_catalog.pg_advisory_xact_lock_shared(72707370);
+
+  -- Nearly every batch: one organization, its head free, and nothing to object to. Then indexes are allotted by
+  -- position, and nothing has to be joined, judged and numbered row by row.
+  IF NOT p_raise AND v_org_id = ALL (p_org_id) THEN
+    IF p_wait THEN
+      SELECT l.* INTO v_head FROM ledger.ledger_head l WHERE l.org_id = v_org_id FOR NO KEY UPDATE;
+    ELSE
+      SELECT l.* INTO v_head FROM ledger.ledger_head l WHERE l.org_id = v_org_id FOR NO KEY UPDATE SKIP LOCKED;
+    END IF;
+    SELECT c.version INTO v_installation FROM public.installation_config c;
+    v_now := ledger.now_ms();
+    IF v_head.org_id IS NOT NULL
+       AND v_installation = ALL (p_installation) AND v_head.org_version = ALL (p_organization)
+       AND v_now - 5000 <= ALL (p_ts) AND v_now + 5000 >= ALL (p_ts)
+       AND (v_now < ALL (p_not_after)) IS NOT FALSE -- null: the key does not expire
+       AND NOT EXISTS (
+         SELECT FROM (
+           SELECT DISTINCT p_agent_id[i] AS agent_id, p_agent[i] AS version
+           FROM pg_catalog.generate_series(1, v_count) AS i WHERE p_agent[i] IS NOT NULL
+         ) a
+         LEFT JOIN public.agent_config c ON c.org_id = v_org_id AND c.agent_id = a.agent_id
+         WHERE a.version IS DISTINCT FROM c.version
+       ) THEN
+      INSERT INTO ledger.ledger_entry
+        (org_id, index, id, retention_days, ts, type, agent_id, action_key, allowed, decision_id, entry)
+      SELECT v_org_id, v_head.size + t.i - 1, p_id[t.i], v_head.retention_days,
+             pg_catalog.to_timestamp(p_ts[t.i]::float8 / 1000), p_type[t.i], p_agent_id[t.i], p_action_key[t.i],
+             p_allowed[t.i], p_decision_id[t.i],
+             pg_catalog.substr(p_entries, (t.upto - p_entry_bytes[t.i])::integer + 1, p_entry_bytes[t.i])
+      FROM (
+        SELECT i, sum(p_entry_bytes[i]) OVER (ORDER BY i ROWS UNBOUNDED PRECEDING) AS upto
+        FROM pg_catalog.generate_series(1, v_count) AS i
+      ) t;
+      IF pg_catalog.octet_length(p_payloads) > 0 THEN
+        INSERT INTO ledger.ledger_payload (org_id, index, retention_days, month, dek_id, nonce, body)
+        SELECT v_org_id, v_head.size + t.i - 1, v_head.retention_days,
+               pg_catalog.date_trunc('month', pg_catalog.to_timestamp(p_ts[t.i]::float8 / 1000), 'UTC') AT TIME ZONE 'UTC',
+               p_dek_id[t.i],
+               pg_catalog.substr(p_payloads, (t.upto - p_payload_bytes[t.i])::integer + 1, 12),
+               pg_catalog.substr(p_payloads, (t.upto - p_payload_bytes[t.i])::integer + 13, p_payload_bytes[t.i] - 12)
+        FROM (
+          SELECT i, sum(p_payload_bytes[i]) OVER (ORDER BY i ROWS UNBOUNDED PRECEDING) AS upto
+          FROM pg_catalog.generate_series(1, v_count) AS i
+        ) t
+        WHERE p_payload_bytes[t.i] > 0;
+      END IF;
+      UPDATE ledger.ledger_head l SET size = l.size + v_count WHERE l.org_id = v_org_id;
+      RETURN QUERY SELECT i::bigint, 0, v_head.size + i - 1 FROM pg_catalog.generate_series(1, v_count) AS i;
+      RETURN;
+    END IF;
+  END IF;
+
   IF p_wait THEN
     SELECT pg_catalog.array_agg(h.org_id) INTO v_locked FROM (
       SELECT l.org_id FROM ledger.ledger_head l WHERE l.org_id = ANY (p_org_id) ORDER BY l.org_id FOR NO KEY UPDATE
