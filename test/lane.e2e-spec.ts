@@ -159,13 +159,13 @@ describe('what is compared', () => {
   }
 
   /** Counted when the answer has left, which the client may see a moment earlier. */
-  async function settled(app: RunningApp, before: Counts): Promise<Record<string, number>> {
-    for (let tries = 0; ; tries++) {
+  async function settled(app: RunningApp, before: Counts, tries: number): Promise<Record<string, number>> {
+    for (let left = tries; ; left--) {
       const after = difference(before, await counts(app))
       const done =
         Object.keys(after).some((name) => name.startsWith('agentguard_http_requests_total')) &&
         !Object.keys(after).some((name) => name.startsWith('agentguard_requests_inprogress'))
-      if (done || tries > 20) return after
+      if (done || left === 0) return after
       await sleep(1)
     }
   }
@@ -175,7 +175,8 @@ describe('what is compared', () => {
     const answer = await sendRaw(app.url, request)
     return {
       ...(plain(request, answer) as object),
-      metrics: await settled(app, before),
+      // What Node's parser refuses is counted nowhere.
+      metrics: await settled(app, before, request.method === 'post' ? 5 : 1_000),
       entry: await entryOf(answer, request),
     }
   }
@@ -502,7 +503,7 @@ describe('what is compared', () => {
       sendRaw(free.lane.url, ordinary()).then((answer) => expect(answer.status).toBe(503)),
       sendRaw(free.express.url, ordinary()).then((answer) => expect(answer.status).toBe(503)),
     ])
-    expect(performance.now() - start).toBeLessThan(2_500)
+    expect(performance.now() - start).toBeLessThan(4_000)
     await owner.query('ROLLBACK')
     await compare(free, ordinary())
   })

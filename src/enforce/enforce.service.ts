@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common'
 import { canonicalize, type Json } from '../core/ledger/canonical.js'
-import { type DecisionEntry, encodeDecision } from '../core/ledger/entry.js'
+import { type DecisionEncoder, decisionEncoder, type DecisionFacts } from '../core/ledger/decision-entry.js'
 import { decide, type Decision, ENGINE, type Facts, factsNeeded } from '../core/policy/decide.js'
 import { readRequest } from '../core/policy/request.js'
 import type { CanonicalRequest } from '../core/policy/stage.js'
@@ -18,6 +18,8 @@ const STATUS = { allow: 'allowed', deny: 'denied', pending: 'pending' } as const
 /** Decides one request and answers after the decision is in the log. */
 @Injectable()
 export class EnforceService {
+  private readonly encoders = new WeakMap<AgentSnapshot, DecisionEncoder>()
+
   constructor(
     private readonly log: AgentLogService,
     private readonly metrics: Metrics,
@@ -31,8 +33,7 @@ export class EnforceService {
     const reading = readRequest(body)
     if (!reading.ok) throw new Problem('validation_failed', { errors: reading.errors })
     const request = reading.value
-    const payload = { arguments: request.arguments ?? undefined, context: request.context ?? undefined }
-    assertPayloadSize(payload)
+    const payload = payloadOf(request)
     const { answer, id, index } = await this.log.record(principal, payload, (attempt) => {
       const { snapshot, now } = attempt
       const facts = factsAt(snapshot, request, now)
@@ -42,7 +43,7 @@ export class EnforceService {
         action_key: request.action.key,
         allowed: decision.effect === 'allow',
         decision_id: null,
-        entry: encodeDecision(entryOf(attempt, principal, request, decision, facts)),
+        entry: this.encoderOf(snapshot)(entryOf(attempt, principal, request, decision, facts)),
         answer: decision,
       }
     })
@@ -57,6 +58,22 @@ export class EnforceService {
       policy_version: answer.policy_version,
       log: { index },
     }
+  }
+
+  private encoderOf(snapshot: AgentSnapshot): DecisionEncoder {
+    const known = this.encoders.get(snapshot)
+    if (known) return known
+    const { log, subject, versions: config, principal, policies } = snapshot
+    const encoder = decisionEncoder({
+      log,
+      subject,
+      config,
+      actor: { kind: 'agent', id: principal.agent_id, key_id: principal.key_id },
+      engine: ENGINE,
+      policies: policies.map(({ scope, id, version, sha256 }) => ({ scope, id, version, sha256 })),
+    })
+    this.encoders.set(snapshot, encoder)
+    return encoder
   }
 
   private count(principal: AgentPrincipal, decision: Decision): void {
@@ -79,25 +96,18 @@ function factsAt(snapshot: AgentSnapshot, request: CanonicalRequest, now: number
 const NO_FACTS: Facts = {}
 
 function entryOf(
-  { snapshot, now, id, sealed }: Attempt,
+  { now, id, sealed }: Attempt,
   principal: AgentPrincipal,
   request: CanonicalRequest,
   decision: Decision,
   facts: Facts,
-): DecisionEntry {
+): DecisionFacts {
+  const { action, resource } = request
   return {
-    v: 1,
-    log: snapshot.log,
     id,
     ts: new Date(now).toISOString(),
-    type: 'decision',
-    event: 'decision.made',
-    actor: { kind: 'agent', id: snapshot.principal.agent_id, key_id: snapshot.principal.key_id },
-    subject: snapshot.subject,
-    config: snapshot.versions,
-    engine: ENGINE,
-    action: { raw: request.action.raw, key: request.action.key },
-    ...(request.resource && { resource: { raw: request.resource.raw, key: request.resource.canonical } }),
+    action: { raw: action.raw, key: action.key },
+    ...(resource && { resource: { raw: resource.raw, key: resource.canonical } }),
     decision: {
       effect: decision.effect,
       code: decision.code,
@@ -106,22 +116,24 @@ function entryOf(
         stage: 'rules',
         effect,
         code,
-        ...(policy === null ? {} : { policy }),
-        ...(rule === '' ? {} : { rule }),
+        ...(policy !== null && { policy }),
+        ...(rule !== '' && { rule }),
       })),
     },
-    policies: snapshot.policies.map(({ scope, id, version, sha256 }) => ({ scope, id, version, sha256 })),
     ...(facts.rules && { facts: facts as Readonly<Record<string, Json>> }),
     ...(principal.request_id !== undefined && { request_id: principal.request_id }),
     ...(sealed && { payload: sealed.commitment }),
   }
 }
 
-function assertPayloadSize(payload: { arguments: Json | undefined; context: Json | undefined }): void {
-  if (payload.arguments === undefined && payload.context === undefined) return
+/** The erasable members; null when there are none. */
+function payloadOf({ arguments: args, context }: CanonicalRequest): Readonly<Record<string, Json>> | null {
+  if (args === null && context === null) return null
+  const payload = { ...(args && { arguments: args }), ...(context && { context }) }
   if (Buffer.byteLength(canonicalize(payload)) > MAX_PAYLOAD_BYTES) {
     throw new Problem('payload_too_large', { detail: 'arguments and context may have 64 KiB together.' })
   }
+  return payload
 }
 
 function outcomeOf(decision: Decision): PolicyOutcome {

@@ -52,27 +52,42 @@ export async function appendBatch(
     ...APPEND,
     values: [
       wait,
-      rows.map((row) => row.org_id),
-      rows.map((row) => row.id),
-      rows.map((row) => row.ts),
-      rows.map((row) => row.type),
-      rows.map((row) => row.agent_id),
-      rows.map((row) => row.action_key),
-      rows.map((row) => row.allowed),
-      rows.map((row) => row.decision_id),
-      rows.map((row) => row.versions.installation),
-      rows.map((row) => row.versions.organization),
-      rows.map((row) => row.versions.agent ?? null),
-      rows.map((row) => row.not_after),
-      rows.map((row) => row.entry.length),
+      arrayOf(rows, (row) => quoted(row.org_id)),
+      arrayOf(rows, (row) => row.id),
+      arrayOf(rows, (row) => row.ts),
+      arrayOf(rows, (row) => row.type),
+      arrayOf(rows, (row) => quoted(row.agent_id)),
+      arrayOf(rows, (row) => quoted(row.action_key)),
+      arrayOf(rows, (row) => row.allowed),
+      arrayOf(rows, (row) => row.decision_id),
+      arrayOf(rows, (row) => row.versions.installation),
+      arrayOf(rows, (row) => row.versions.organization),
+      arrayOf(rows, (row) => row.versions.agent ?? null),
+      arrayOf(rows, (row) => row.not_after),
+      arrayOf(rows, (row) => row.entry.length),
       Buffer.concat(rows.map((row) => row.entry)),
-      rows.map((row) => row.payload?.body.length ?? 0),
+      arrayOf(rows, (row) => row.payload?.body.length ?? 0),
       Buffer.concat(rows.map((row) => row.payload?.body ?? EMPTY)),
-      rows.map((row) => row.payload?.dek_id ?? null),
+      arrayOf(rows, (row) => row.payload?.dek_id ?? null),
     ],
   })
   return result.rows
 }
+
+/** An array in PostgreSQL's text form. The driver's own way examines every element for its type and for escapes. */
+function arrayOf(
+  rows: readonly AppendRow[],
+  element: (row: AppendRow) => string | number | boolean | null,
+): string {
+  let text = '{'
+  for (const row of rows) text += `${text === '{' ? '' : ','}${element(row) ?? 'NULL'}`
+  return `${text}}`
+}
+
+/** A text as an element of an array. What is not quoted could be taken for NULL, or for two elements. */
+const quoted = (text: string | null): string | null =>
+  text === null ? null : `"${SPECIAL.test(text) ? text.replace(/["\\]/g, '\\$&') : text}"`
+const SPECIAL = /["\\]/
 
 /** The indexes of entries that are already in the log, by id: which of an interrupted batch were committed. */
 export async function selectIndexes(

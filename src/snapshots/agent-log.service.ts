@@ -43,26 +43,28 @@ export class AgentLogService {
 
   /**
    * Makes and commits one entry; `make` may run up to three times.
-   * @param payload the erasable members; undefined ones are left out, none at all means no payload
+   * @param payload the erasable members; undefined ones are left out, none at all or null means no payload
    * @returns what `make` answered for the entry that was committed, with the entry's id and index
    * @throws Problem `invalid_credentials` when the key, agent or organization is no longer active, also when that
    * happened while the entry was made; `decision_stale`, `ledger_busy`, `ledger_unavailable`
    */
   async record<T>(
     principal: AgentPrincipal,
-    payload: Readonly<Record<string, Json | undefined>>,
+    payload: Readonly<Record<string, Json | undefined>> | null,
     make: (attempt: Attempt) => Draft & { readonly answer: T },
   ): Promise<{ answer: T; id: string; index: number; now: number }> {
-    const hasPayload = Object.values(payload).some((member) => member !== undefined)
+    const erasable = payload && Object.values(payload).some((member) => member !== undefined) ? payload : null
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
-      const snapshot = await (attempt === 1
-        ? this.snapshots.byKey(principal.key_hash)
-        : this.snapshots.reload(principal.key_hash))
+      const { key_hash } = principal
+      const snapshot =
+        attempt === 1
+          ? (this.snapshots.known(key_hash) ?? (await this.snapshots.byKey(key_hash)))
+          : await this.snapshots.reload(key_hash)
       if (!snapshot) throw new Problem('invalid_credentials')
       const now = this.clock.now()
       const id = uuidv7(now, this.randomBytes())
       const { org_id, agent_id } = snapshot.principal
-      const sealed = hasPayload ? await this.ledger.sealer.seal(org_id, snapshot.log, id, now, payload) : null
+      const sealed = erasable && (await this.ledger.sealer.seal(org_id, snapshot.log, id, now, erasable))
       const { answer, ...draft } = make({ snapshot, now, id, sealed })
       const outcome = await this.ledger.submit({
         ...draft,

@@ -2,6 +2,8 @@
 export type Json =
   null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined }
 
+/** Printable ASCII without quote and backslash, which is nearly every string of an entry, stands for itself. */
+const PLAIN = /^[ !#-[\]-~]*$/
 const LONE_SURROGATE = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/
 
 /**
@@ -27,6 +29,7 @@ export function canonicalize(value: Json): string {
 
 /** A string as RFC 8785 3.2.2.2 writes it, which is JSON.stringify for well-formed text. */
 export function canonicalString(text: string): string {
+  if (PLAIN.test(text)) return `"${text}"`
   if (LONE_SURROGATE.test(text)) throw new RangeError('canonical JSON has no lone surrogates')
   return JSON.stringify(text)
 }

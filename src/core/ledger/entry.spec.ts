@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { canonicalize, type Json } from './canonical.js'
+import { decisionEncoder } from './decision-entry.js'
 import { type DecisionEntry, encodeDecision, encodeEntry } from './entry.js'
 
 describe('canonical JSON', () => {
@@ -103,7 +104,10 @@ const entry: fc.Arbitrary<DecisionEntry> = fc.record(
 describe('entries', () => {
   it('writes a decision by template exactly as canonical JSON does', () => {
     fc.assert(
-      fc.property(entry, (made) => expect(encodeDecision(made)).toBe(encodeEntry(made))),
+      fc.property(entry, (made) => {
+        expect(encodeDecision(made)).toBe(encodeEntry(made))
+        expect(decisionEncoder(made)(made)).toBe(encodeEntry(made))
+      }),
       { numRuns: 2_000 },
     )
   })
