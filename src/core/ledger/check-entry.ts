@@ -1,0 +1,139 @@
+/** Checks one entry line by itself: bytes against leaf, columns against entry, payload against commitment. */
+import { decodeBase64, encodeBase64 } from './base64.js'
+import { type Columns, type EntryLine, payloadOf } from './bundle.js'
+import type { Json } from './canonical.js'
+import { ENTRY_MAX_BYTES } from './entry.js'
+import type { FindingKind } from './findings.js'
+import { leafHash, type Sha256 } from './merkle.js'
+import { readEntry, type ReadEntry } from './read-entry.js'
+import { equalBytes } from './verify-merkle.js'
+
+export interface HashTools {
+  readonly sha256: Sha256
+  /** The UTF-8 bytes of a text. */
+  readonly utf8: (text: string) => Uint8Array
+}
+
+export interface EntryFault {
+  readonly kind: FindingKind
+  readonly field: string | null
+  readonly detail: string
+}
+
+export interface CheckedEntry {
+  /** Null when the bytes are not an entry. */
+  readonly entry: ReadEntry | null
+  /** Opened and as committed to; null when there is none to see. */
+  readonly payload: Readonly<Record<string, Json>> | null
+  readonly faults: readonly EntryFault[]
+}
+
+const SALT_BYTES = 32
+const PAYLOAD_DOMAIN = 'agentguard/payload/v1\0'
+const COLUMNS = ['id', 'ts', 'type', 'agent_id', 'action_key', 'allowed', 'decision_id'] as const
+
+/**
+ * @param leaf what the line says is the entry's hash in the tree; undefined when it is no hash
+ * @param digests of the policies that the bundle has had so far
+ */
+export function checkEntry(
+  line: EntryLine,
+  origin: string,
+  leaf: Uint8Array | undefined,
+  digests: ReadonlySet<string>,
+  tools: HashTools,
+): CheckedEntry {
+  const faults: EntryFault[] = []
+  const add = (kind: FindingKind, field: string | null, detail: string) =>
+    void faults.push({ kind, field, detail })
+  const bytes = tools.utf8(line.entry)
+  if (!leaf || !equalBytes(leafHash(tools.sha256, bytes), leaf))
+    add('entry_changed', 'entry', 'the hash of the entry is not the one that the line gives for the tree')
+  const read = readEntry(line.entry, origin)
+  if (!read.ok) {
+    add('entry_invalid', read.errors.field, read.errors.detail)
+    return { entry: null, payload: null, faults }
+  }
+  if (bytes.length > ENTRY_MAX_BYTES) add('entry_invalid', 'entry', 'the entry is larger than 32 KiB')
+  const entry = read.value
+  const column = differingColumn(line.columns, entry)
+  if (column) add('projection', `columns.${column}`, `the column ${column} differs from the entry`)
+  const payload = checkPayload(line, entry, tools, add)
+  checkPolicies(entry, digests, add)
+  return { entry, payload, faults }
+}
+
+/** The first column that says something else than the entry. */
+function differingColumn(columns: Columns, entry: ReadEntry): keyof Columns | null {
+  const stated: Columns = {
+    id: entry.id,
+    ts: entry.ts,
+    type: entry.type,
+    agent_id: entry.subject?.agent_id ?? null,
+    action_key: entry.action?.key ?? null,
+    allowed: entry.decision ? entry.decision.effect === 'allow' : (entry.report?.allowed ?? null),
+    decision_id: entry.report?.decision_id ?? null,
+  }
+  for (const name of COLUMNS) if (columns[name] !== stated[name]) return name
+  return null
+}
+
+type Add = (kind: FindingKind, field: string | null, detail: string) => void
+
+function checkPayload(
+  line: EntryLine,
+  { payload: commitment }: ReadEntry,
+  { sha256, utf8 }: HashTools,
+  add: Add,
+): Readonly<Record<string, Json>> | null {
+  const part = line.payload
+  if (!commitment && !part) return null
+  if (!commitment) add('payload', 'payload', 'there is a payload that the entry does not commit to')
+  else if (!part)
+    add('payload', 'payload', 'the payload that the entry commits to is neither there nor erased')
+  if (!commitment || !part || 'redacted' in part) return null
+  const salt = decodeBase64(part.salt)
+  if (salt?.length !== SALT_BYTES) {
+    add('payload', 'payload.salt', 'the salt is not 32 bytes in base64')
+    return null
+  }
+  const text = utf8(part.text)
+  const domain = utf8(PAYLOAD_DOMAIN)
+  const bytes = new Uint8Array(domain.length + salt.length + text.length)
+  bytes.set(domain)
+  bytes.set(salt, domain.length)
+  bytes.set(text, domain.length + salt.length)
+  if (base64url(sha256(bytes)) !== commitment.c) {
+    add('payload', 'payload.text', 'the payload is not the one that the entry commits to')
+    return null
+  }
+  return payloadOf(line)
+}
+
+function checkPolicies({ policies, change }: ReadEntry, digests: ReadonlySet<string>, add: Add): void {
+  for (const [i, { sha256 }] of (policies ?? []).entries()) {
+    if (!digests.has(sha256))
+      add(
+        'policy',
+        `entry.policies[${i}].sha256`,
+        `the bundle has no policy with the digest ${sha256.slice(0, 64)}`,
+      )
+  }
+  if (change?.kind === 'policy' && change.sha256 !== undefined && !digests.has(change.sha256))
+    add(
+      'policy',
+      'entry.change.sha256',
+      `the bundle has no policy with the digest ${change.sha256.slice(0, 64)}`,
+    )
+}
+
+const base64url = (bytes: Uint8Array): string =>
+  encodeBase64(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
+
+const HEX = '0123456789abcdef'
+
+export function hexOf(bytes: Uint8Array): string {
+  let text = ''
+  for (const byte of bytes) text += HEX.charAt(byte >> 4) + HEX.charAt(byte & 15)
+  return text
+}

@@ -1,0 +1,166 @@
+/**
+ * Reading an entry that somebody else hands over: is it a canonical entry (ledger.md, Entry) of this log? Only the
+ * members that checks need are looked at; that no byte differs is the tree's to say.
+ */
+import { isUuid } from '../ids.js'
+import { err, ok, type Result } from '../result.js'
+import { canonicalize, type Json } from './canonical.js'
+import type { LineFault } from './bundle.js'
+import {
+  type Actor,
+  type ConfigEntry,
+  type ConfigVersions,
+  ENTRY_MAX_BYTES,
+  type EntryPolicy,
+  type PayloadCommitment,
+  type Subject,
+} from './entry.js'
+
+/** What checks need of any entry. `type` may be one that is younger than this code. */
+export interface ReadEntry {
+  readonly log: string
+  readonly id: string
+  readonly ts: string
+  readonly type: string
+  readonly event: string
+  readonly actor: Actor
+  readonly config: ConfigVersions
+  readonly subject?: Subject
+  readonly action?: { readonly key: string }
+  readonly decision?: { readonly effect: 'allow' | 'deny' | 'pending' }
+  readonly policies?: readonly EntryPolicy[]
+  readonly report?: { readonly allowed: boolean; readonly decision_id?: string }
+  readonly change?: ConfigEntry['change']
+  readonly payload?: PayloadCommitment
+}
+
+/** One installation's log of one organization, whatever the epoch: `<installation>/<org_id>`. */
+export const logOf = (origin: string): string => origin.replace(/\/e[1-9]\d{0,9}$/, '')
+
+const EPOCH = /\/e([1-9]\d{0,9})$/
+export const epochOf = (origin: string): number => Number(EPOCH.exec(origin)?.[1] ?? NaN)
+
+const TS = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
+const EVENT = /^[a-z_]+(\.[a-z_]+)+$/
+
+type Members = Readonly<Record<string, unknown>>
+
+/**
+ * @param text the entry's bytes as text
+ * @param origin of the log it must belong to, in this epoch or an earlier one
+ */
+export function readEntry(text: string, origin: string): Result<ReadEntry, LineFault> {
+  if (text.length > ENTRY_MAX_BYTES) return fault(null, 'is larger than 32 KiB')
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return fault(null, 'is not JSON')
+  }
+  if (!isMembers(value)) return fault(null, 'is not a JSON object')
+  if (value.v !== 1) return fault('v', 'is of a version that this program does not know')
+  const wrong = firstWrong(value) ?? strangeLog(value, origin)
+  if (wrong !== null) return fault(wrong, `has no ${wrong} as entries of this log have it`)
+  if (!isCanonical(value, text)) return fault(null, 'is not canonical JSON (RFC 8785)')
+  return ok(value as unknown as ReadEntry)
+}
+
+const fault = (field: string | null, detail: string) =>
+  err<LineFault>({ field: field === null ? 'entry' : `entry.${field}`, detail: `the entry ${detail}` })
+
+function firstWrong(entry: Members): string | null {
+  const { id, ts, type, event, actor, config, payload, subject } = entry
+  if (typeof id !== 'string' || !isUuid(id)) return 'id'
+  if (typeof ts !== 'string' || !TS.test(ts)) return 'ts'
+  if (Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16) !== Date.parse(ts)) return 'ts'
+  if (typeof type !== 'string') return 'type'
+  if (typeof event !== 'string' || !EVENT.test(event)) return 'event'
+  if (!isMembers(actor) || typeof actor.kind !== 'string' || typeof actor.id !== 'string') return 'actor'
+  if (!isOptional(actor.key_id, 'string')) return 'actor.key_id'
+  if (!isMembers(config) || !isVersion(config.installation) || !isVersion(config.organization))
+    return 'config'
+  if (config.agent !== undefined && !isVersion(config.agent)) return 'config.agent'
+  if (subject !== undefined && (!isMembers(subject) || typeof subject.agent_id !== 'string')) return 'subject'
+  if (payload !== undefined && (!isMembers(payload) || typeof payload.c !== 'string')) return 'payload'
+  if (type === 'decision') return wrongDecision(entry)
+  if (type === 'action') return wrongAction(entry)
+  return type === 'config' && !isChange(entry.change) ? 'change' : null
+}
+
+function wrongDecision({
+  decision,
+  policies,
+  action,
+  subject,
+  engine,
+  actor,
+  config,
+}: Members): string | null {
+  if (!isMembers(decision) || !isEffect(decision.effect) || typeof decision.code !== 'string')
+    return 'decision'
+  if (typeof decision.reason !== 'string' || !Array.isArray(decision.findings)) return 'decision'
+  if (!Array.isArray(policies) || !policies.every(isPolicy)) return 'policies'
+  if (!isReading(action)) return 'action'
+  if (!isMembers(subject)) return 'subject'
+  if (!isMembers(engine) || !isMembers(engine.stages)) return 'engine'
+  if (!isMembers(actor) || typeof actor.key_id !== 'string') return 'actor'
+  return isMembers(config) && config.agent !== undefined ? null : 'config.agent'
+}
+
+function wrongAction({ report, action, subject }: Members): string | null {
+  if (!isMembers(report) || typeof report.allowed !== 'boolean') return 'report'
+  if (!isOptional(report.decision_id, 'string')) return 'report.decision_id'
+  if (!isReading(action)) return 'action'
+  return isMembers(subject) ? null : 'subject'
+}
+
+function strangeLog({ log }: Members, origin: string): string | null {
+  if (typeof log !== 'string' || logOf(log) !== logOf(origin)) return 'log'
+  return epochOf(log) <= epochOf(origin) ? null : 'log'
+}
+
+/**
+ * Without building the text a second time where that can be told: what JSON.stringify writes of sorted members is
+ * canonical, but for lone surrogates, which it escapes. Names that look like numbers are sorted otherwise by JavaScript.
+ */
+function isCanonical(entry: Members, text: string): boolean {
+  if (JSON.stringify(entry) === text && !text.includes('\\ud') && isSorted(entry)) return true
+  try {
+    return canonicalize(entry as unknown as Json) === text
+  } catch {
+    return false // a lone surrogate
+  }
+}
+
+function isSorted(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return true
+  if (Array.isArray(value)) return value.every(isSorted)
+  let last: string | null = null
+  for (const [name, member] of Object.entries(value)) {
+    if (last !== null && name <= last) return false
+    if (typeof member === 'object' && !isSorted(member)) return false
+    last = name
+  }
+  return true
+}
+
+const isMembers = (value: unknown): value is Members =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+const isOptional = (value: unknown, type: 'string'): boolean => value === undefined || typeof value === type
+const isVersion = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 0
+const isEffect = (value: unknown): boolean => value === 'allow' || value === 'deny' || value === 'pending'
+const isReading = (value: unknown): boolean =>
+  isMembers(value) && typeof value.key === 'string' && typeof value.raw === 'string'
+const isPolicy = (value: unknown): boolean =>
+  isMembers(value) &&
+  typeof value.id === 'string' &&
+  typeof value.scope === 'string' &&
+  typeof value.sha256 === 'string' &&
+  isVersion(value.version)
+const isChange = (value: unknown): boolean =>
+  isMembers(value) &&
+  typeof value.kind === 'string' &&
+  typeof value.id === 'string' &&
+  typeof value.op === 'string' &&
+  (value.version === undefined || isVersion(value.version)) &&
+  isOptional(value.sha256, 'string')

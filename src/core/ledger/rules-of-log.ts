@@ -1,0 +1,189 @@
+/**
+ * What must hold between the entries of a log (ledger.md, Versions): the promise "no allow after a no", checked from
+ * the log alone. Memory grows with agents, keys and policies, not with entries.
+ */
+import type { Json } from './canonical.js'
+import type { EntryPolicy } from './entry.js'
+import type { FindingKind } from './findings.js'
+import type { ReadEntry } from './read-entry.js'
+
+export interface Violation {
+  readonly kind: FindingKind
+  readonly field: string
+  readonly detail: string
+}
+
+/** Where a state was set: the entry that a finding is held against. */
+interface Since {
+  readonly index: number
+}
+
+interface AgentState {
+  /** The newest configuration version that any entry names. */
+  version: number
+  version_at: number
+  /** Set while the log says that the agent is inactive; null: active, or not known. */
+  inactive: Since | null
+  /** The agent's own policy. */
+  policy_id: string | null
+}
+
+interface CurrentPolicy extends Since {
+  readonly version: number
+  readonly sha256: string
+}
+
+/** Feed it every entry in order of index. */
+export class LogRules {
+  private installation = 0
+  private organization = 0
+  private organization_at = 0
+  private organization_inactive: Since | null = null
+  private readonly agents = new Map<string, AgentState>()
+  private readonly revoked = new Map<string, number>()
+  private readonly policies = new Map<string, CurrentPolicy>()
+
+  /** @param whole the log is read from its first entry, so that a policy nobody recorded is a finding */
+  constructor(private readonly whole: boolean) {}
+
+  /** What is wrong with this entry, given all before it. `payload`: opened, or null when there is none to see. */
+  check(index: number, entry: ReadEntry, payload: Readonly<Record<string, Json>> | null): Violation[] {
+    const found: Violation[] = []
+    this.checkVersions(index, entry, found)
+    if (entry.type === 'decision') this.checkDecision(index, entry, found)
+    if (entry.type === 'config') this.record(index, entry, payload)
+    return found
+  }
+
+  private checkVersions(index: number, { config, subject }: ReadEntry, found: Violation[]): void {
+    if (config.installation < this.installation) {
+      found.push(older('config.installation', config.installation, this.installation, null))
+    }
+    if (config.organization < this.organization) {
+      found.push(older('config.organization', config.organization, this.organization, this.organization_at))
+    } else if (config.organization > this.organization) {
+      this.organization = config.organization
+      this.organization_at = index
+    }
+    this.installation = Math.max(this.installation, config.installation)
+    if (config.agent === undefined || subject === undefined) return
+    const agent = this.agent(subject.agent_id)
+    if (config.agent < agent.version) {
+      found.push(older('config.agent', config.agent, agent.version, agent.version_at))
+    } else if (config.agent > agent.version) {
+      agent.version = config.agent
+      agent.version_at = index
+    }
+  }
+
+  private checkDecision(index: number, entry: ReadEntry, found: Violation[]): void {
+    const agent_id = entry.subject?.agent_id ?? ''
+    const agent = this.agent(agent_id)
+    const allowed = entry.decision?.effect === 'allow'
+    if (allowed) {
+      const key_id = entry.actor.key_id ?? ''
+      const revoked_at = this.revoked.get(key_id)
+      if (revoked_at !== undefined) {
+        found.push({
+          kind: 'revoked',
+          field: 'actor.key_id',
+          detail: `the key ${key_id} was allowed something, though entry ${revoked_at} had revoked it`,
+        })
+      }
+      const inactive = agent.inactive ?? this.organization_inactive
+      if (inactive) {
+        const who = agent.inactive ? `the agent ${agent_id}` : 'the organization'
+        found.push({
+          kind: 'inactive',
+          field: 'decision.effect',
+          detail: `the agent ${agent_id} was allowed something, though entry ${inactive.index} had made ${who} inactive`,
+        })
+      }
+    }
+    const named = entry.policies ?? []
+    for (const [i, policy] of named.entries()) this.checkPolicy(index, policy, i, found)
+    const own = agent.policy_id
+    if (allowed && own !== null && !named.some(({ id }) => id === own)) {
+      found.push({
+        kind: 'policy_stale',
+        field: 'policies',
+        detail: `the decision leaves out the policy ${own} of its agent, which entry ${this.policies.get(own)?.index ?? 0} made`,
+      })
+    }
+  }
+
+  private checkPolicy(index: number, policy: EntryPolicy, i: number, found: Violation[]): void {
+    const { id, version, sha256 } = policy
+    const current = this.policies.get(id)
+    if (!current) {
+      if (this.whole) {
+        found.push({
+          kind: 'policy_stale',
+          field: `policies[${i}].id`,
+          detail: `no entry before has made the policy ${id}`,
+        })
+      }
+      // In a part of a log the first decision tells what was current.
+      this.policies.set(id, { version, sha256, index })
+      return
+    }
+    if (current.version !== version) {
+      found.push({
+        kind: 'policy_stale',
+        field: `policies[${i}].version`,
+        detail: `the decision names version ${version} of the policy ${id}; current was ${current.version}, since entry ${current.index}`,
+      })
+    } else if (current.sha256 !== sha256) {
+      found.push({
+        kind: 'policy_stale',
+        field: `policies[${i}].sha256`,
+        detail: `the digest of version ${version} of the policy ${id} is not the one of entry ${current.index}`,
+      })
+    }
+  }
+
+  private record(index: number, entry: ReadEntry, payload: Readonly<Record<string, Json>> | null): void {
+    const { event, change, subject } = entry
+    if (!change) return
+    if (change.kind === 'key' && change.op === 'revoked') {
+      if (!this.revoked.has(change.id)) this.revoked.set(change.id, index)
+    } else if (change.kind === 'policy') {
+      const { id, version, sha256, scope } = change
+      if (version === undefined || sha256 === undefined) return
+      this.policies.set(id, { version, sha256, index })
+      if (scope === 'agent' && subject) this.agent(subject.agent_id).policy_id = id
+    } else if (event === 'agent.deleted') {
+      this.agent(change.id).inactive = { index }
+    } else if (event === 'agent.updated') {
+      // An erased payload leaves the question open, and an open question is no finding: the versions still hold.
+      const active = activeAfter(payload)
+      this.agent(change.id).inactive = active === false ? { index } : null
+    } else if (event === 'organization.updated') {
+      this.organization_inactive = activeAfter(payload) === false ? { index } : null
+    }
+  }
+
+  private agent(agent_id: string): AgentState {
+    let agent = this.agents.get(agent_id)
+    if (!agent) {
+      agent = { version: 0, version_at: 0, inactive: null, policy_id: null }
+      this.agents.set(agent_id, agent)
+    }
+    return agent
+  }
+}
+
+/** `after.is_active` of a change; undefined when it cannot be seen. */
+function activeAfter(payload: Readonly<Record<string, Json>> | null): boolean | undefined {
+  const after: Json | undefined = payload?.after
+  if (typeof after !== 'object' || after === null || !('is_active' in after)) return undefined
+  return typeof after.is_active === 'boolean' ? after.is_active : undefined
+}
+
+const older = (field: string, version: number, newest: number, since: number | null): Violation => ({
+  kind: 'versions',
+  field,
+  detail:
+    `the entry was made from ${field} ${version}, which was ${newest} already` +
+    (since === null ? '' : ` since entry ${since}`),
+})

@@ -1,0 +1,410 @@
+/**
+ * Checks a bundle line by line, without the service that wrote it: form, hashes, tree, signatures, columns, payloads,
+ * policies, and what must hold between entries. Pure: hashing and Ed25519 come in as arguments. Memory grows with
+ * agents, keys and policies, not with entries.
+ */
+import { decodeBase64, encodeBase64 } from './base64.js'
+import {
+  BUNDLE_FORMAT,
+  type BundleLine,
+  type EndLine,
+  type EntryLine,
+  type ManifestLine,
+  parseLine,
+  type PolicyLine,
+} from './bundle.js'
+import { type Checkpoint, verifyCheckpoint } from './checkpoint.js'
+import { checkEntry, type CheckedEntry, hexOf, type HashTools } from './check-entry.js'
+import type { Finding, FindingKind } from './findings.js'
+import { CompactTree, HASH_BYTES } from './merkle.js'
+import { parseVerifierKey, type VerifierKey, type VerifyEd25519 } from './note.js'
+import { logOf } from './read-entry.js'
+import { LogRules } from './rules-of-log.js'
+import { equalBytes } from './verify-merkle.js'
+
+export interface VerifyTools extends HashTools {
+  readonly verify: VerifyEd25519
+}
+
+export interface VerifyOptions {
+  /** Keys of the log that the caller trusts. Without any the bundle's own keys are used, and the verdict says so. */
+  readonly keys?: readonly VerifierKey[]
+  /** Older checkpoints (signed notes) of the same log that the caller holds. */
+  readonly older?: readonly string[]
+  /** Findings that are kept; the others are counted. Default 20. */
+  readonly most_findings?: number
+}
+
+/** How far a signed statement reaches. */
+export interface Mark {
+  readonly size: number
+  /** Base64. */
+  readonly root: string
+  /** Who signed, by key name. */
+  readonly signers: readonly string[]
+}
+
+export interface Verdict {
+  readonly valid: boolean
+  readonly org_id: string | null
+  readonly origin: string | null
+  /** The entries first ≤ index < end were looked at. */
+  readonly first: number
+  readonly end: number
+  readonly entries: number
+  readonly decisions: { readonly allow: number; readonly deny: number; readonly pending: number }
+  readonly policies: number
+  /** Entries whose payload has been erased. */
+  readonly redacted: number
+  /** Base64 of the root over the entries 0 ≤ index < end; null when it cannot be computed. */
+  readonly root: string | null
+  /** The bundle's checkpoint, when it verified and the tree led to it. */
+  readonly checkpoint: Mark | null
+  /** Entries behind the checkpoint: in the log, and not signed yet. */
+  readonly unsigned: number
+  /** Whether the keys came from the caller. */
+  readonly keys: 'given' | 'bundle' | 'none'
+  /** Older checkpoints that the log was shown to begin with. */
+  readonly older: readonly Mark[]
+  readonly findings: readonly Finding[]
+  /** Findings beyond those listed. */
+  readonly more_findings: number
+  /** What was not checked, and why: not a fault of the bundle, but the reader should know. */
+  readonly notes: readonly string[]
+}
+
+interface Wanted extends Checkpoint {
+  readonly signers: readonly string[]
+  readonly older: boolean
+}
+
+/** A line that was read, for whoever does more with the same bundle (replay). */
+export type Checked =
+  | { readonly line: Exclude<BundleLine, EntryLine> }
+  | { readonly line: EntryLine; readonly entry: CheckedEntry }
+
+const MOST_FINDINGS = 20
+
+/**
+ * @example
+ * const verifier = new BundleVerifier({ sha256, utf8, verify }, { keys })
+ * for (const line of lines) verifier.line(line)
+ * const verdict = verifier.finish()
+ */
+export class BundleVerifier {
+  private readonly findings: Finding[] = []
+  private readonly notes: string[] = []
+  private readonly digests = new Set<string>()
+  private readonly bundleKeys: VerifierKey[] = []
+  private readonly wanted: Wanted[] = []
+  private readonly met: Wanted[] = []
+  private readonly decisions = { allow: 0, deny: 0, pending: 0 }
+  private more = 0
+  private lines = 0
+  private entries = 0
+  private redacted = 0
+  private manifest: ManifestLine | null = null
+  private edge: readonly Uint8Array[] | null = null
+  private begun = false
+  private checkpointSeen = false
+  private end: EndLine | null = null
+  /** Null before the first entry, and as soon as one is missing: then there is no tree to speak of. */
+  private tree: CompactTree | null = null
+  private fallen = false
+  private rules: LogRules | null = null
+  private next = 0
+  /** After an index that was not the expected one: others that may follow without another finding. */
+  private resume: readonly number[] = []
+
+  constructor(
+    private readonly tools: VerifyTools,
+    private readonly options: VerifyOptions = {},
+  ) {}
+
+  /** Entries read so far. */
+  get count(): number {
+    return this.entries
+  }
+
+  /** Entries that the manifest announces. */
+  get expected(): number {
+    return this.manifest ? this.manifest.end - this.manifest.first : 0
+  }
+
+  /** Reads the next line, without its newline. Returns what it holds unless that cannot be read. */
+  line(text: string): Checked | null {
+    this.lines++
+    const parsed = parseLine(text)
+    if (!parsed.ok) {
+      const { field, detail } = parsed.errors
+      this.find('malformed', this.manifest ? this.next : null, field, detail)
+      // The line may have been an entry, or not.
+      this.resume = [this.next, this.next + 1]
+      this.fell()
+      return null
+    }
+    const line = parsed.value
+    if (!this.inOrder(line)) return null
+    if (line.kind === 'entry') {
+      const entry = this.entry(line)
+      return entry && { line, entry }
+    }
+    this.other(line)
+    return { line }
+  }
+
+  /** The verdict, after the last line. */
+  finish(): Verdict {
+    const { manifest, end, tree } = this
+    if (!manifest) this.find('malformed', null, null, 'there is no manifest: this is no bundle', null)
+    else if (!end) this.find('truncated', this.next, null, 'the line "end" is missing: the bundle is cut off')
+    else if (this.next < manifest.end)
+      this.find('truncated', this.next, 'end', `the entries end at ${this.next}, not at ${manifest.end}`)
+    if (
+      end &&
+      (end.entries !== this.entries || end.policies !== this.digests.size || end.lines !== this.lines)
+    )
+      this.find('truncated', null, 'end', 'the line "end" counts other lines than there are')
+    if (manifest) this.judgeMarks(manifest)
+    const checkpoint = this.met.find(({ older }) => !older)
+    return {
+      valid: this.findings.length === 0,
+      org_id: manifest?.org_id ?? null,
+      origin: manifest?.origin ?? null,
+      first: manifest?.first ?? 0,
+      end: this.next,
+      entries: this.entries,
+      decisions: { ...this.decisions },
+      policies: this.digests.size,
+      redacted: this.redacted,
+      root: tree ? encodeBase64(tree.root()) : null,
+      checkpoint: checkpoint ? markOf(checkpoint) : null,
+      unsigned: Math.max(0, this.next - Math.max(checkpoint?.size ?? 0, manifest?.first ?? 0)),
+      keys: this.options.keys?.length ? 'given' : this.bundleKeys.length > 0 ? 'bundle' : 'none',
+      older: this.met.filter(({ older }) => older).map(markOf),
+      findings: [...this.findings],
+      more_findings: this.more,
+      notes: [...this.notes],
+    }
+  }
+
+  /** Whether a line may stand here: manifest, keys, checkpoint, edge, then policies and entries, end. */
+  private inOrder({ kind }: BundleLine): boolean {
+    const begin = kind === 'policy' || kind === 'entry' || kind === 'end'
+    if (kind !== 'manifest' && !this.manifest) {
+      if (this.lines === 1) this.find('malformed', null, 'kind', 'a bundle begins with its manifest')
+      return false
+    }
+    const late =
+      this.end !== null ||
+      (kind === 'manifest' && this.manifest !== null) ||
+      (this.begun && !begin) ||
+      (kind === 'key' && this.checkpointSeen) ||
+      (kind === 'checkpoint' && this.checkpointSeen) ||
+      (kind === 'edge' && this.edge !== null)
+    if (late) {
+      const what = this.end ? 'there are lines after the line "end"' : `a line "${kind}" cannot stand here`
+      this.find('malformed', this.begun ? this.next : null, 'kind', what)
+      return false
+    }
+    if (begin && !this.begun) this.begin()
+    return true
+  }
+
+  private other(line: Exclude<BundleLine, EntryLine>): void {
+    switch (line.kind) {
+      case 'manifest':
+        return this.open(line)
+      case 'key': {
+        const key = parseVerifierKey(this.tools.sha256, line.vkey)
+        if (key.ok) this.bundleKeys.push(key.value)
+        else this.find('malformed', null, 'vkey', key.errors.detail)
+        return
+      }
+      case 'checkpoint':
+        this.checkpointSeen = true
+        return this.want(line.note, false)
+      case 'edge': {
+        const hashes = line.hashes.map(decodeBase64)
+        this.edge = hashes.filter((hash) => hash !== undefined)
+        return
+      }
+      case 'policy':
+        return this.policy(line)
+      case 'end':
+        this.end = line
+    }
+  }
+
+  private open(manifest: ManifestLine): void {
+    this.manifest = manifest
+    this.next = manifest.first
+    const { format, org_id, origin, first, end } = manifest
+    if (format !== BUNDLE_FORMAT) {
+      this.find(
+        'malformed',
+        null,
+        'format',
+        `this program reads ${BUNDLE_FORMAT}, not ${format.slice(0, 64)}`,
+      )
+    }
+    if (!logOf(origin).endsWith(`/${org_id}`) || logOf(origin) === origin) {
+      this.find('malformed', null, 'origin', 'the origin is not <installation>/<org_id>/e<epoch>')
+    }
+    if (end < first) this.find('malformed', null, 'end', 'the manifest ends before it begins')
+  }
+
+  /** The first line of the content: now keys and checkpoints are known. */
+  private begin(): void {
+    this.begun = true
+    const { manifest, edge } = this
+    if (!manifest) return
+    this.rules = new LogRules(manifest.first === 0)
+    for (const note of this.options.older ?? []) this.want(note, true)
+    if (manifest.first > 0 && !edge) {
+      this.notes.push(
+        `The bundle begins at entry ${manifest.first} and has no edge, so no root can be computed.`,
+      )
+      return
+    }
+    if (this.fallen) return
+    try {
+      this.tree = new CompactTree(this.tools.sha256, manifest.first, edge ?? [])
+    } catch {
+      this.find(
+        'malformed',
+        null,
+        'edge',
+        `the hashes are not the edge of a tree of ${manifest.first} entries`,
+      )
+    }
+    this.compareRoot()
+  }
+
+  /** Takes a checkpoint as a root that the tree has to lead to. */
+  private want(note: string, older: boolean): void {
+    const { manifest, options, bundleKeys } = this
+    if (!manifest) return
+    const log_keys = options.keys?.length ? options.keys : bundleKeys
+    const kind = older ? 'consistency' : 'signature'
+    const field = older ? 'older checkpoint' : 'checkpoint'
+    const verified = verifyCheckpoint(note, { origin: manifest.origin, log_keys }, this.tools.verify)
+    if (!verified.ok) return this.find(kind, null, field, verified.errors.detail, older ? null : this.lines)
+    const { origin, size, root, signers } = verified.value
+    this.wanted.push({ origin, size, root, older, signers: [...new Set(signers.map(({ key }) => key.name))] })
+  }
+
+  private policy({ sha256, document }: PolicyLine): void {
+    const bytes = this.tools.utf8(document)
+    if (hexOf(this.tools.sha256(bytes)) !== sha256)
+      this.find(
+        'policy',
+        this.next,
+        'sha256',
+        `the document is not the one of the digest ${sha256.slice(0, 64)}`,
+      )
+    if (this.digests.has(sha256))
+      this.find('malformed', this.next, 'sha256', `the policy ${sha256.slice(0, 64)} is there twice`)
+    this.digests.add(sha256)
+  }
+
+  private entry(line: EntryLine): CheckedEntry | null {
+    const { manifest, rules } = this
+    if (!manifest || !rules) return null
+    this.entries++
+    this.take(line, manifest)
+    const leaf = decodeBase64(line.leaf)
+    if (leaf?.length === HASH_BYTES) this.tree?.append(leaf)
+    const checked = checkEntry(line, manifest.origin, leaf, this.digests, this.tools)
+    for (const { kind, field, detail } of checked.faults) this.find(kind, line.index, field, detail)
+    const { entry } = checked
+    if (entry) {
+      const { effect } = entry.decision ?? {}
+      if (entry.type === 'decision' && effect) this.decisions[effect]++
+      for (const { kind, field, detail } of rules.check(line.index, entry, checked.payload))
+        this.find(kind, line.index, `entry.${field}`, detail)
+    }
+    if (line.payload && 'redacted' in line.payload) this.redacted++
+    this.compareRoot()
+    return checked
+  }
+
+  /** Indexes are dense from the manifest's first. */
+  private take({ index }: EntryLine, { end }: ManifestLine): void {
+    const { next } = this
+    if (index !== next && !this.resume.includes(index)) {
+      const what = index > next ? 'is missing' : 'is not here'
+      this.find('index', next, 'index', `entry ${next} ${what}: the line has index ${index}`)
+      this.resume = [next + 1, index + 1]
+      this.fell()
+    } else {
+      if (index !== next) this.fell()
+      this.resume = []
+      if (index >= end) this.find('index', index, 'index', `the manifest ends before entry ${end}`)
+    }
+    this.next = index + 1
+  }
+
+  private fell(): void {
+    this.fallen = true
+    this.tree = null
+  }
+
+  /** Compares the root with what was signed for this size. */
+  private compareRoot(): void {
+    const { tree } = this
+    if (!tree) return
+    for (const mark of this.wanted) {
+      if (mark.size !== tree.size) continue
+      if (equalBytes(tree.root(), mark.root)) {
+        this.met.push(mark)
+        continue
+      }
+      // Entries that were found changed already explain it.
+      if (this.findings.some(({ kind }) => kind === 'entry_changed')) continue
+      const from = Math.max(this.manifest?.first ?? 0, ...this.met.map(({ size }) => size))
+      const what = mark.older ? 'the checkpoint you hold' : "the bundle's checkpoint"
+      this.find(
+        mark.older ? 'consistency' : 'root',
+        from,
+        null,
+        `the entries before ${mark.size} do not lead to the root of ${what}; the first that differs is ${from} or later`,
+        null,
+      )
+    }
+  }
+
+  /** What the signed statements were not compared with, and why. */
+  private judgeMarks({ first }: ManifestLine): void {
+    for (const mark of this.wanted) {
+      if (this.met.includes(mark)) continue
+      const what = mark.older ? 'The checkpoint you hold' : "The bundle's checkpoint"
+      if (mark.size > this.next) {
+        const kind = mark.older ? 'consistency' : 'root'
+        const detail = `${what} covers ${mark.size} entries, the bundle ends at ${this.next}`
+        if (this.findings.length === 0) this.find(kind, this.next, 'size', detail, null)
+      } else if (mark.size < first) {
+        this.notes.push(`${what} covers ${mark.size} entries, which lie before this bundle.`)
+      } else if (!this.tree) {
+        this.notes.push(`${what} could not be compared: the tree of the entries cannot be computed.`)
+      }
+    }
+    if (this.checkpointSeen) return
+    const detail = 'The bundle has no checkpoint: nothing in it is signed.'
+    if (this.options.keys?.length) this.find('signature', null, 'checkpoint', detail, null)
+    else this.notes.push(detail)
+  }
+
+  private find(
+    kind: FindingKind,
+    index: number | null,
+    field: string | null,
+    detail: string,
+    line: number | null = this.lines,
+  ): void {
+    if (this.findings.length >= (this.options.most_findings ?? MOST_FINDINGS)) this.more++
+    else this.findings.push({ kind, index, line, field, detail })
+  }
+}
+
+const markOf = ({ size, root, signers }: Wanted): Mark => ({ size, root: encodeBase64(root), signers })
