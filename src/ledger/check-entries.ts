@@ -2,7 +2,7 @@ import type { PoolClient } from 'pg'
 import { type CompactTree, HASH_BYTES, leafHash } from '../core/ledger/merkle.js'
 import { TILE_WIDTH } from '../core/ledger/tiles.js'
 import { differingColumn } from '../core/ledger/projections.js'
-import { selectStored, selectTiles, type StoredEntry, type TreeState } from './proofs.queries.js'
+import { selectTiles, type StoredEntry, type TreeState } from './proofs.queries.js'
 import { keyOf, sha256, TileGrowths } from './tree-tiles.js'
 
 /** What can be wrong with a log, in the words of `GET /logs/verify` and of a halt. */
@@ -49,20 +49,21 @@ export interface CheckOptions {
 }
 
 /**
- * Reads the stored entries [tree.size, to) again, at most CHECK_CHUNK of them, and appends them to the tree. Compares
- * the indexes (dense), the columns with the bytes, and every hash that these entries complete with the stored tiles.
+ * Checks the stored entries [tree.size, to), at most CHECK_CHUNK of them, and appends them to the tree. Compares the
+ * indexes (dense), the columns with the bytes, and every hash that these entries complete with the stored tiles.
  * @param to not beyond `state.integrated` unless it begins there: behind it there are no tiles to compare with
- * @returns the finding with the lowest index, or null; and the rows that were read
+ * @param rows as `selectStored` gave them
+ * @returns the finding with the lowest index, or null
  */
 export async function checkChunk(
   client: PoolClient,
   state: TreeState,
   tree: CompactTree,
   to: number,
+  rows: readonly StoredEntry[],
   options: CheckOptions = {},
-): Promise<{ finding: Finding | null; rows: readonly StoredEntry[] }> {
+): Promise<Finding | null> {
   const from = tree.size
-  const rows = await selectStored(client, state.org_id, from, to)
   const growth = new TileGrowths()
   const findings: Finding[] = []
   for (const row of rows) {
@@ -82,7 +83,7 @@ export async function checkChunk(
   const tiles = from < state.integrated ? await compareTiles(client, state, growth) : []
   findings.push(...tiles.filter(({ level }) => level === 0))
   // A changed entry changes every hash above it: those say something only where the entries are as they were.
-  return { finding: lowest(findings) ?? lowest(tiles), rows }
+  return lowest(findings) ?? lowest(tiles)
 }
 
 /** Hashes that the entries give and the stored tiles do not have. */

@@ -89,20 +89,29 @@ async function readThrough(
 ): Promise<{ finding: Finding | null; entries: number }> {
   const { org_id, size, integrated } = state
   const tree = new CompactTree(sha256)
+  // Chunks end where there is a root to compare, and where the tiles end.
+  const stops = [size, integrated, ...marks.map((mark) => mark.size)].sort((a, b) => a - b)
+  const endOf = (from: number) => {
+    const stop = stops.find((candidate) => candidate > from) ?? size
+    return Math.min(from + CHECK_CHUNK, stop, size)
+  }
+  const read = (from: number) => {
+    const rows = database.withOrgClient({ org_id }, (client) =>
+      queries.selectStored(client, org_id, from, endOf(from)),
+    )
+    rows.catch(() => undefined) // it is awaited later, or not at all
+    return rows
+  }
   let entries = 0
   let agreed = 0
   let next = 0
+  let ahead = read(0)
   while (tree.size < size) {
-    // Chunks end where there is a root to compare, and where the tiles end.
-    const stops = [
-      tree.size + CHECK_CHUNK,
-      size,
-      integrated,
-      ...marks.slice(next, next + 1).map((mark) => mark.size),
-    ]
-    const to = Math.min(...stops.filter((stop) => stop > tree.size))
-    const { finding, rows } = await database.withOrgClient({ org_id }, (client) =>
-      checkChunk(client, state, tree, to, { ...options, retention: true }),
+    const to = endOf(tree.size)
+    const rows = await ahead
+    if (to < size) ahead = read(to) // PostgreSQL reads while we hash
+    const finding = await database.withOrgClient({ org_id }, (client) =>
+      checkChunk(client, state, tree, to, rows, { ...options, retention: true }),
     )
     entries += options.counts ? rows.filter(options.counts).length : rows.length
     if (finding) return { finding, entries }

@@ -210,9 +210,10 @@ export class SignWorker implements OnApplicationBootstrap {
     if (known && known.root !== Buffer.from(begin.root()).toString('base64')) return this.locate(state)
     while (begin.size < size) {
       const to = Math.min(size, begin.size + CHECK_CHUNK)
-      const { finding } = await this.database.withOrgClient(state, (client) =>
-        checkChunk(client, state, begin, to),
-      )
+      const finding = await this.database.withOrgClient(state, async (client) => {
+        const rows = await queries.selectStored(client, org_id, begin.size, to)
+        return checkChunk(client, state, begin, to, rows)
+      })
       if (finding) return finding
     }
     return begin
