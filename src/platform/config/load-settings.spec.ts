@@ -128,3 +128,15 @@ it('reads limits, proxies and the words of other log systems', () => {
   expect(settings.rate_limits.health).toEqual([{ name: 'health', limit: 100, seconds: 60 }])
   expect(settings).toMatchObject({ trust_proxy_headers: 1, log_level: 'warn', port: 8000, host: '127.0.0.1' })
 })
+
+describe('the folder of the signer', () => {
+  const dir = (environment: Record<string, string>) =>
+    loadSettings({ DATA_DIR: data_dir, ...environment }).ledger_signer_dir
+
+  it('is made beside the embedded database in development, and named by the operator anywhere else', () => {
+    expect(dir({})).toBe(path.join(data_dir, 'signer'))
+    expect(dir({ DATABASE_URL: 'postgresql://localhost/agentguard' })).toBeUndefined()
+    expect(dir(PRODUCTION)).toBeUndefined()
+    expect(dir({ ...PRODUCTION, LEDGER_SIGNER_DIR: '/signer' })).toBe('/signer')
+  })
+})
