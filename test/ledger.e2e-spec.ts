@@ -209,20 +209,6 @@ describe('the ledger', () => {
     expect(await entries()).toHaveLength(before)
   })
 
-  it('answers after the entries that a broken connection left in doubt', async () => {
-    const before = (await entries()).length
-    const appends = Array.from({ length: 20 }, () => submit())
-    await owner.query(
-      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'agentguard_hot' AND datname = $1`,
-      [test.name],
-    )
-    const outcomes = await Promise.all(appends)
-    expect(outcomes.every((outcome) => outcome.kind === 'appended')).toBe(true)
-    const all = await entries()
-    expect(all).toHaveLength(before + 20)
-    expect(all.map((row) => Number(row.index))).toEqual(all.map((_, i) => i))
-  })
-
   it('keeps payloads sealed and bound to their entry', async () => {
     const ts = Date.now()
     const sealed = await ledger.sealer.seal(ORG, 'log', 'id', ts, {
@@ -238,6 +224,20 @@ describe('the ledger', () => {
     await expect(ledger.sealer.open(ORG, 'log', 'other', ts, nonce, body)).rejects.toThrow()
     const again = await ledger.sealer.seal(ORG, 'log', 'id', ts, { context: { secret: 'canary' } })
     expect(again.commitment.c).not.toBe(sealed.commitment.c) // salted: equal payloads cannot be recognised
+  })
+
+  it('answers after the entries that a broken connection left in doubt', async () => {
+    const before = (await entries()).length
+    const appends = Array.from({ length: 20 }, () => submit())
+    await owner.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'agentguard_hot' AND datname = $1`,
+      [test.name],
+    )
+    const outcomes = await Promise.all(appends)
+    expect(outcomes.every((outcome) => outcome.kind === 'appended')).toBe(true)
+    const all = await entries()
+    expect(all).toHaveLength(before + 20)
+    expect(all.map((row) => Number(row.index))).toEqual(all.map((_, i) => i))
   })
 })
 
