@@ -39,6 +39,7 @@ const RETRIES = 3
 
 interface Item {
   readonly row: AppendRow
+  readonly began: number
   readonly queued_at: number
   settled: boolean
   readonly resolve: (outcome: AppendOutcome) => void
@@ -91,14 +92,15 @@ export class AppendQueue {
    * Appends one entry; resolves after its commit.
    * @throws Problem `ledger_busy` when the queue is full or slow, `ledger_unavailable` when the entry could not be
    * committed within the deadline (it may still turn up in the log; the caller was then told nothing).
+   * @param began when its request began to be worked on (`performance.now()`): the deadline counts from there
    */
-  append(row: AppendRow): Promise<AppendOutcome> {
+  append(row: AppendRow, began = performance.now()): Promise<AppendOutcome> {
     if (this.closed) return Promise.reject(new Problem('not_ready', { retry_after: 1 }))
     if (this.queued >= this.options.max_queue || this.oldestWait() > this.options.max_wait_ms) {
       return Promise.reject(new Problem('ledger_busy', { retry_after: 1 }))
     }
     return new Promise((resolve, reject) => {
-      const item: Item = { row, queued_at: performance.now(), settled: false, resolve, reject }
+      const item: Item = { row, began, queued_at: performance.now(), settled: false, resolve, reject }
       const queue = this.waiting.get(row.org_id)
       if (queue) queue.push(item)
       else this.waiting.set(row.org_id, [item])
@@ -283,7 +285,7 @@ export class AppendQueue {
     const now = performance.now()
     for (const item of this.outstanding) {
       if (item.settled) this.outstanding.delete(item)
-      else if (now - item.queued_at > this.options.deadline_ms) {
+      else if (now - item.began > this.options.deadline_ms) {
         fail([item], new Error('the ledger did not answer within the deadline'))
         this.outstanding.delete(item)
       }

@@ -99,16 +99,14 @@ export class LedgerService {
 
   /**
    * Appends one entry of the decision path through the group commit; resolves after the commit.
+   * @param began when its request began to be worked on (`performance.now()`): the deadline counts from there
    * @throws Problem `ledger_busy`, `ledger_unavailable`, `not_ready`
    */
-  submit(entry: HotEntry): Promise<AppendOutcome> {
+  submit(entry: HotEntry, began?: number): Promise<AppendOutcome> {
     const bytes = Buffer.from(entry.entry)
     assertSize(bytes)
-    return this.queue.append({
-      ...entry,
-      entry: bytes,
-      payload: entry.sealed && { body: entry.sealed.body, dek_id: entry.sealed.dek_id },
-    })
+    const payload = entry.sealed && { body: entry.sealed.body, dek_id: entry.sealed.dek_id }
+    return this.queue.append({ ...entry, entry: bytes, payload }, began)
   }
 
   /** Told after the commit of every transaction that raised a version in this process. */

@@ -10,6 +10,7 @@ import type { Pool } from 'pg'
 import { canonicalize, type Json } from '../core/ledger/canonical.js'
 import type { PayloadCommitment } from '../core/ledger/entry.js'
 import { uuidv7 } from '../core/ids.js'
+import { within } from '../platform/clock/within.js'
 import { type DataKeyRow, ensureDataKey } from './ledger.queries.js'
 
 const COMMITMENT_DOMAIN = Buffer.from('agentguard/payload/v1\0')
@@ -19,6 +20,8 @@ const TAG_BYTES = 16
 const SALT_BYTES = 32
 /** Unwrapped data keys kept in memory: organizations × months that are in use. */
 const MAX_KEYS = 10_000
+/** A decision does not wait longer for the month's data key: it must be answered within 2 s. */
+const KEY_MS = 700
 
 export interface SealedPayload {
   /** Goes into the entry. */
@@ -99,7 +102,7 @@ export class PayloadSealer {
     const known = this.keys.get(name)
     if (known) return known
     const fresh = this.wrap(org_id, month, randomBytes(32))
-    const stored = await ensureDataKey(this.pool, org_id, month, fresh)
+    const stored = await within(KEY_MS, ensureDataKey(this.pool, org_id, month, fresh))
     const key = { dek_id: stored.dek_id, key: this.unwrap(org_id, month, stored) }
     const oldest = this.keys.keys().next()
     if (this.keys.size >= MAX_KEYS && !oldest.done) this.keys.delete(oldest.value)

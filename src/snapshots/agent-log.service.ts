@@ -6,11 +6,14 @@ import { Problem } from '../core/problems.js'
 import { type HotEntry, LedgerService, type SealedPayload } from '../ledger/ledger.service.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
+import { within } from '../platform/clock/within.js'
 import { type AgentSnapshot, SnapshotsService } from './snapshots.service.js'
 import { SnapshotsWorker } from './snapshots.worker.js'
 
 /** How often an entry is made again because the configuration changed while it was made. */
 const MAX_TRIES = 3
+/** A request does not wait longer for the database's time. */
+const POLL_MS = 700
 const ID_RANDOM_BYTES = 10
 const POOLED_IDS = 512
 
@@ -54,6 +57,7 @@ export class AgentLogService {
     make: (attempt: Attempt) => Draft & { readonly answer: T },
   ): Promise<{ answer: T; id: string; index: number; now: number }> {
     const erasable = payload && Object.values(payload).some((member) => member !== undefined) ? payload : null
+    const began = performance.now()
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
       const { key_hash } = principal
       const snapshot =
@@ -66,16 +70,9 @@ export class AgentLogService {
       const { org_id, agent_id } = snapshot.principal
       const sealed = erasable && (await this.ledger.sealer.seal(org_id, snapshot.log, id, now, erasable))
       const { answer, ...draft } = make({ snapshot, now, id, sealed })
-      const outcome = await this.ledger.submit({
-        ...draft,
-        org_id,
-        id,
-        ts: now,
-        agent_id,
-        versions: snapshot.versions,
-        not_after: snapshot.not_after,
-        sealed,
-      })
+      const entry = { ...draft, org_id, id, ts: now, agent_id, sealed }
+      const { versions, not_after } = snapshot
+      const outcome = await this.ledger.submit({ ...entry, versions, not_after }, began)
       switch (outcome.kind) {
         case 'appended':
           this.snapshots.touch()
@@ -83,7 +80,7 @@ export class AgentLogService {
         case 'expired':
           throw new Problem('invalid_credentials')
         case 'clock':
-          await this.worker.poll() // measures the offset again
+          await within(POLL_MS, this.worker.poll()) // measures the offset again
           break
         case 'stale':
         case 'no_log':

@@ -5,6 +5,7 @@ import { type CompiledPolicy, compilePolicy } from '../core/policy/compile.js'
 import type { PolicyRef } from '../core/policy/decide.js'
 import type { AgentFacts } from '../core/policy/stage.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
+import { within } from '../platform/clock/within.js'
 import { isZone } from '../platform/clock/zones.js'
 import { Database } from '../platform/database/database.service.js'
 import { LedgerService } from '../ledger/ledger.service.js'
@@ -27,6 +28,8 @@ const MAX_SNAPSHOTS = 10_000
 const MAX_POLICIES = 10_000
 /** Without a sign of life from the database for this long, nothing kept is used (the freshness fuse). */
 const FUSE_MS = 1_000
+/** A request does not wait longer for a load: it must be answered within 2 s. The load goes on for the next one. */
+const LOAD_MS = 700
 
 /**
  * The configuration as the decision path sees it, in memory. A snapshot may be stale: the append compares its
@@ -125,6 +128,10 @@ export class SnapshotsService {
   }
 
   private load(key_hash: string): Promise<AgentSnapshot | null> {
+    return within(LOAD_MS, this.loadOnce(key_hash))
+  }
+
+  private loadOnce(key_hash: string): Promise<AgentSnapshot | null> {
     const underway = this.loading.get(key_hash)
     if (underway && !underway.overtaken) return underway.promise
     const load = { promise: this.read(key_hash), overtaken: false }

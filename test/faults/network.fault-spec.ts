@@ -80,6 +80,17 @@ describe('a database that is', () => {
     },
   )
 
+  it.each([150, 350, 600])('slow (%d ms a packet) answers in time who was never seen before', async (ms) => {
+    await fleet.first.kill()
+    await fleet.first.start() // nothing is in memory: neither keys nor policies nor data keys
+    proxy.set({ kind: 'delay', ms })
+    const load = fleet.load({ connections: 8, total: 40 })
+    await load.finished()
+    proxy.set({ kind: 'none' })
+    report(`slow (${ms} ms a packet) and cold: ${load.summary()}`)
+    expectAnswered(load)
+  })
+
   it('cut off in the middle of changes lets go of the log that they held', async () => {
     proxy.set({ kind: 'delay', ms: 40 })
     // They queue for one head lock, and whoever has it keeps it for a round trip: at any moment somebody holds it.
