@@ -87,14 +87,35 @@ export class PayloadSealer {
     nonce: Uint8Array,
     body: Uint8Array,
   ): Promise<Record<string, Json>> {
+    const opened = await this.openCommitted(org_id, log, id, ts, nonce, body)
+    if (!opened) throw new Error(`the payload of entry ${id} does not fit its key or its entry`)
+    return JSON.parse(opened.text) as Record<string, Json>
+  }
+
+  /**
+   * As `open`, with what shows that it is the payload which the entry commits to: its canonical text and salt. Null
+   * when ciphertext, key or binding do not fit.
+   */
+  async openCommitted(
+    org_id: string,
+    log: string,
+    id: string,
+    ts: number,
+    nonce: Uint8Array,
+    body: Uint8Array,
+  ): Promise<{ salt: Buffer; text: string } | null> {
     const { key } = await this.dataKey(org_id, monthOf(ts))
+    if (nonce.length !== NONCE_BYTES || body.length < SALT_BYTES + TAG_BYTES) return null
     const decipher = createDecipheriv(CIPHER, key, nonce).setAAD(additionalData(log, id))
     decipher.setAuthTag(body.subarray(body.length - TAG_BYTES))
-    const plain = Buffer.concat([
-      decipher.update(body.subarray(0, body.length - TAG_BYTES)),
-      decipher.final(),
-    ])
-    return JSON.parse(plain.subarray(SALT_BYTES).toString()) as Record<string, Json>
+    const sealed = decipher.update(body.subarray(0, body.length - TAG_BYTES))
+    let plain: Buffer
+    try {
+      plain = Buffer.concat([sealed, decipher.final()])
+    } catch {
+      return null // GCM says no more than that
+    }
+    return { salt: plain.subarray(0, SALT_BYTES), text: plain.subarray(SALT_BYTES).toString() }
   }
 
   private async dataKey(org_id: string, month: string): Promise<DataKey> {
