@@ -46,7 +46,7 @@ const PURE = {
 }
 
 export default tseslint.config(
-  { ignores: ['dist/', 'coverage/', 'src/generated/', 'node_modules/', '.data/', 'ui/', 'sdk/'] },
+  { ignores: ['dist/', 'coverage/', 'src/generated/', 'node_modules/', '.data/', 'ui/', 'sdk/dist/'] },
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: {

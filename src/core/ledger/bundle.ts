@@ -150,9 +150,28 @@ export function parseLine(line: string): Result<BundleLine, LineFault> {
   if (!known) return err({ field: 'kind', detail: 'the line is of no known kind' })
   const fault = memberFault(value, LINES[kind as BundleLine['kind']], kind === 'entry' ? OPTIONAL : {})
   if (fault) return err(fault)
-  if (JSON.stringify(value) !== line)
+  if (!isSpelt(value as unknown as BundleLine, line))
     return err({ field: null, detail: 'the line is not spelt as JSON.stringify spells it' })
   return ok(value as unknown as BundleLine)
+}
+
+/** The inside of one JSON string: no quote that would end it. */
+const INSIDE = /^[^"\\]*(?:\\.[^"\\]*)*$/
+
+/**
+ * Whether the line is what JSON.stringify writes. For entries, which are nearly all lines, without writing it again:
+ * what stands around the entry's text is compared, and that text must be one string. With neither `\\u` nor `\\/` in
+ * the line every character has one spelling.
+ */
+function isSpelt(value: BundleLine, line: string): boolean {
+  if (value.kind !== 'entry' || line.includes('\\u') || line.includes('\\/'))
+    return JSON.stringify(value) === line
+  const { index, leaf, columns, payload } = value
+  const before = `{"kind":"entry","index":${index},"leaf":"${leaf}","entry":"`
+  const opened = payload ? `,"payload":${JSON.stringify(payload)}` : ''
+  const after = `","columns":${JSON.stringify(columns)}${opened}}`
+  if (!line.startsWith(before) || !line.endsWith(after)) return false
+  return INSIDE.test(line.slice(before.length, line.length - after.length))
 }
 
 function memberFault(

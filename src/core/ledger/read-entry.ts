@@ -132,17 +132,19 @@ function isCanonical(entry: Members, text: string): boolean {
   }
 }
 
-function isSorted(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null) return true
-  if (Array.isArray(value)) return value.every(isSorted)
+function isSorted(value: object): boolean {
+  if (Array.isArray(value)) return value.every(isSortedMember)
   let last: string | null = null
-  for (const [name, member] of Object.entries(value)) {
+  for (const name in value) {
     if (last !== null && name <= last) return false
-    if (typeof member === 'object' && !isSorted(member)) return false
+    if (!isSortedMember((value as Members)[name])) return false
     last = name
   }
   return true
 }
+
+const isSortedMember = (value: unknown): boolean =>
+  typeof value !== 'object' || value === null || isSorted(value)
 
 const isMembers = (value: unknown): value is Members =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

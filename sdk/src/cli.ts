@@ -1,0 +1,118 @@
+#!/usr/bin/env node
+import { parseArgs } from 'node:util'
+import { FINDING_KINDS } from '../../src/core/ledger/findings.js'
+import { exportCommand } from './export.command.js'
+import { replayCommand } from './replay.command.js'
+import { UsageError } from './usage.js'
+import { verifyCommand } from './verify.command.js'
+
+const EXIT_CODES = Object.entries(FINDING_KINDS)
+  .map(([kind, { exit, title }]) => `  ${exit}  ${kind.padEnd(14)}  ${title}`)
+  .join('\n')
+
+const HELP = `agentguard: check the log of an AgentGuard, without trusting it.
+
+  agentguard verify <bundle|-> [--key <vkey|file>]… [--checkpoint <file>]… [--json]
+      Checks a bundle offline: every hash, the signed root, columns, payloads, policies,
+      and that no allow follows a no. A key is the text of /.well-known/agentguard-keys.json
+      that you got another way; a checkpoint is one you kept earlier.
+
+  agentguard replay <bundle|-> [--log-id <id>] [--key …] [--checkpoint …] [--json]
+      The same, and makes every decision again from its entry, payload, policies and facts.
+
+  agentguard export --url <url> [--admin-key-file <file> | --admin-key <key>] [--org <org_id>]
+                    [--from <time>] [--to <time>] [--format ndjson|json|csv] -o <file|->
+      Streams the log into a file. The key may also be in AGENTGUARD_ADMIN_KEY.
+
+Exit codes: that of the first finding.
+   0  all is well
+   2  a mistake in the call, or something that cannot be read
+${EXIT_CODES}
+`
+
+async function run([command, ...rest]: string[]): Promise<number> {
+  switch (command) {
+    case 'verify':
+    case 'replay': {
+      const { values, positionals } = parse(rest, {
+        key: { type: 'string', multiple: true },
+        checkpoint: { type: 'string', multiple: true },
+        json: { type: 'boolean' },
+        'log-id': { type: 'string' },
+      })
+      const [bundle] = positionals
+      if (bundle === undefined || positionals.length > 1)
+        throw new UsageError(`agentguard ${command} <bundle|->`)
+      const common = {
+        bundle,
+        keys: list(values.key),
+        checkpoints: list(values.checkpoint),
+        json: values.json === true,
+      }
+      const log_id = text(values['log-id'])
+      if (command === 'replay') return replayCommand({ ...common, log_id })
+      if (log_id !== undefined) throw new UsageError('--log-id is for agentguard replay.')
+      return verifyCommand(common)
+    }
+    case 'export': {
+      const { values, positionals } = parse(rest, {
+        url: { type: 'string' },
+        'admin-key': { type: 'string' },
+        'admin-key-file': { type: 'string' },
+        org: { type: 'string' },
+        from: { type: 'string' },
+        to: { type: 'string' },
+        format: { type: 'string' },
+        output: { type: 'string', short: 'o' },
+      })
+      const [url, output] = [text(values.url), text(values.output)]
+      if (url === undefined || output === undefined || positionals.length > 0)
+        throw new UsageError('agentguard export --url <url> -o <file|->')
+      return exportCommand({
+        url,
+        output,
+        admin_key: text(values['admin-key']),
+        admin_key_file: text(values['admin-key-file']),
+        org_id: text(values.org),
+        from: text(values.from),
+        to: text(values.to),
+        format: text(values.format) ?? 'ndjson',
+      })
+    }
+    case '--help':
+    case '-h':
+    case 'help':
+      process.stdout.write(HELP)
+      return 0
+    default:
+      process.stderr.write(HELP)
+      return 2
+  }
+}
+
+type Options = NonNullable<Parameters<typeof parseArgs>[0]>['options']
+type Values = Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>
+
+function parse(args: string[], options: Options): { values: Values; positionals: string[] } {
+  try {
+    return parseArgs({ args, ...(options && { options }), allowPositionals: true })
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error))
+  }
+}
+
+const text = (value: Values[string]): string | undefined => (typeof value === 'string' ? value : undefined)
+const list = (value: Values[string]): string[] =>
+  Array.isArray(value) ? value.filter((item) => typeof item === 'string') : []
+
+run(process.argv.slice(2)).then(
+  (code) => {
+    process.exitCode = code
+  },
+  (error: unknown) => {
+    const message =
+      error instanceof UsageError ? error.message : error instanceof Error ? error.stack : String(error)
+    process.stderr.write(`${message ?? 'failed'}\n`)
+    process.exitCode = 2
+  },
+)

@@ -1,0 +1,96 @@
+import { createWriteStream, readFileSync, renameSync, rmSync } from 'node:fs'
+import { Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { Progress } from './progress.js'
+import { UsageError } from './usage.js'
+
+export interface ExportArguments {
+  readonly url: string
+  readonly admin_key: string | undefined
+  readonly admin_key_file: string | undefined
+  readonly org_id: string | undefined
+  readonly from: string | undefined
+  readonly to: string | undefined
+  readonly format: string
+  readonly output: string
+}
+
+/** How much of the end is kept to see whether the bundle is whole: the line "end" is far shorter. */
+const TAIL_BYTES = 1024
+
+/** `agentguard export`: streams the log into a file, which appears under its name only when it is whole. */
+export async function exportCommand(given: ExportArguments): Promise<number> {
+  const query = new URLSearchParams({
+    format: given.format,
+    ...(given.from !== undefined && { start_time: given.from }),
+    ...(given.to !== undefined && { end_time: given.to }),
+  })
+  const response = await ask(`${given.url.replace(/\/+$/, '')}/v1/logs/export?${query.toString()}`, {
+    'X-Admin-Key': adminKey(given),
+    ...(given.org_id !== undefined && { 'X-Org-ID': given.org_id }),
+  })
+  if (!response.ok || !response.body) throw new UsageError(await problemOf(response))
+  const progress = new Progress('Exporting')
+  let bytes = 0
+  let tail = Buffer.alloc(0)
+  const watch = new Transform({
+    transform(chunk: Buffer, _, done) {
+      bytes += chunk.length
+      tail = Buffer.concat([tail, chunk]).subarray(-TAIL_BYTES)
+      progress.show(null, `${(bytes / 1e6).toFixed(1)} MB`)
+      done(null, chunk)
+    },
+  })
+  const partial = `${given.output}.partial`
+  try {
+    const target = given.output === '-' ? process.stdout : createWriteStream(partial)
+    await pipeline(response.body, watch, target, { end: given.output !== '-' })
+  } catch (error) {
+    if (given.output !== '-') rmSync(partial, { force: true })
+    throw new UsageError(`The export was cut off: ${String(error)}. Nothing was kept; try again.`)
+  } finally {
+    progress.clear()
+  }
+  if (given.format === 'ndjson' && !/(^|\n)\{"kind":"end",[^\n]*\}\n$/.test(tail.toString()))
+    throw new UsageError('The export has no last line: it was cut off. Try again.')
+  if (given.output !== '-') {
+    renameSync(partial, given.output)
+    process.stderr.write(`${given.output}: ${(bytes / 1e6).toFixed(1)} MB\n`)
+  }
+  return 0
+}
+
+async function ask(url: string, headers: Record<string, string>): Promise<Response> {
+  try {
+    return await fetch(url, { headers })
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error)
+    throw new UsageError(`${url} cannot be reached: ${cause}`)
+  }
+}
+
+async function problemOf(response: Response): Promise<string> {
+  const text = await response.text()
+  try {
+    const { detail } = JSON.parse(text) as { detail?: unknown }
+    if (typeof detail === 'string') return `The server answers ${response.status}: ${detail}`
+  } catch {
+    // Not a problem document: some proxy.
+  }
+  return `The server answers ${response.status}.`
+}
+
+function adminKey({ admin_key, admin_key_file }: ExportArguments): string {
+  const key =
+    admin_key ?? (admin_key_file === undefined ? process.env.AGENTGUARD_ADMIN_KEY : readKey(admin_key_file))
+  if (!key) throw new UsageError('Give --admin-key-file, --admin-key, or AGENTGUARD_ADMIN_KEY.')
+  return key
+}
+
+function readKey(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim()
+  } catch {
+    throw new UsageError(`The file ${path} cannot be read.`)
+  }
+}

@@ -1,0 +1,331 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { FINDING_KINDS } from '../src/core/ledger/findings.js'
+import type { Verdict } from '../src/core/ledger/verify.js'
+import { makeLog, MadeLog } from './support/bundle.js'
+import { type ProvenApp, startProvenApp } from './support/proofs.js'
+
+jest.setTimeout(120_000)
+
+const root = path.join(__dirname, '..')
+const CLI = path.join(root, 'sdk/dist/sdk/src/cli.js')
+const ENTRIES = 10_000
+
+const log = makeLog(ENTRIES)
+/** A decision far in, and an entry with a payload. */
+const DECISION = log.entries.findIndex(({ entry }, i) => i >= 9000 && entry.type === 'decision')
+const PAYLOAD = log.entries.findIndex(({ payload }, i) => i >= 200 && payload !== null)
+let folder: string
+let lines: string[]
+
+interface Ran {
+  readonly code: number | null
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs a program without blocking this process, which may be the server it talks to. */
+function run(
+  command: string,
+  args: readonly string[],
+  options: { input?: string; cwd?: string } = {},
+): Promise<Ran> {
+  return new Promise((resolve, reject) => {
+    const env = { ...process.env, NODE_OPTIONS: '' }
+    const child = spawn(command, args, { cwd: options.cwd ?? folder, env })
+    let [out, err] = ['', '']
+    child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))
+    child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
+    child.on('error', reject)
+    child.on('close', (code) => resolve({ code, out, err }))
+    child.stdin.end(options.input ?? '')
+  })
+}
+
+const agentguard = (args: readonly string[], input?: string) =>
+  run(process.execPath, [CLI, ...args], input === undefined ? {} : { input })
+
+const file = (name: string, content: Iterable<string>): string => {
+  const at = path.join(folder, name)
+  writeFileSync(at, [...content, ''].join('\n'))
+  return at
+}
+
+const at = (index: number) => lines.findIndex((line) => line.startsWith(`{"kind":"entry","index":${index},`))
+const changed = (index: number, from: string | RegExp, to: string) =>
+  lines.with(at(index), (lines[at(index)] ?? '').replace(from, to))
+
+beforeAll(() => {
+  const { status, stdout } = spawnSync(
+    process.execPath,
+    [path.join(root, 'node_modules/typescript/bin/tsc'), '-p', 'sdk/tsconfig.json'],
+    { cwd: root, encoding: 'utf8' },
+  )
+  expect([status, stdout]).toEqual([0, ''])
+  folder = mkdtempSync(path.join(tmpdir(), 'agentguard-verify-'))
+  lines = [...log.lines()]
+  file('log.ndjson', lines)
+  file('key.txt', [log.vkey])
+  writeFileSync(path.join(folder, 'old.txt'), log.checkpoint(4321))
+})
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+describe('agentguard verify', () => {
+  it('says VALID in words and in JSON, with an older checkpoint, and ends with 0', async () => {
+    const words = await agentguard(['verify', 'log.ndjson', '--key', 'key.txt', '--checkpoint', 'old.txt'])
+    expect(words).toMatchObject({ code: 0, err: '' })
+    expect(words.out).toMatch(/^Result {3}VALID$/m)
+    expect(words.out).toMatch(/begins with the 4,321 entries/)
+    const { code, out } = await agentguard(['verify', 'log.ndjson', '--key', log.vkey, '--json'])
+    const verdict = JSON.parse(out) as Verdict & { exit_code: number }
+    expect([code, verdict.valid, verdict.exit_code, verdict.entries]).toEqual([0, true, 0, ENTRIES])
+    expect(verdict.root).toBe(Buffer.from(log.root()).toString('base64'))
+  })
+
+  it('reads standard input', async () => {
+    expect(
+      await agentguard(['verify', '-'], readFileSync(path.join(folder, 'log.ndjson'), 'utf8')),
+    ).toMatchObject({ code: 0 })
+  })
+
+  it.each<[keyof typeof FINDING_KINDS, string, () => string[]]>([
+    ['malformed', 'entry 77', () => changed(77, '"kind"', '"kinds"')],
+    ['truncated', 'entry 5000', () => lines.slice(0, at(5000))],
+    ['index', 'entry 4999', () => lines.toSpliced(at(4999), 1)],
+    [
+      'entry_changed',
+      `entry ${DECISION},`,
+      () => changed(DECISION, '\\"reason\\":\\"', '\\"reason\\":\\"So: '),
+    ],
+    ['projection', 'entry 123', () => changed(123, /"action_key":[^,]*/, '"action_key":"other"')],
+    ['payload', `entry ${PAYLOAD},`, () => changed(PAYLOAD, /"salt":"..../, '"salt":"AAAA')],
+    [
+      'policy',
+      'entry 2,',
+      () => lines.map((line) => line.replace('"document":"{\\"allow\\":[', '"document":"{\\"allow\\":[ ')),
+    ],
+  ])('ends with the code of %s and names %s', async (kind, where, change) => {
+    const name = `${kind}.ndjson`
+    const content = change()
+    expect(content.join() === lines.join()).toBe(false)
+    file(name, content)
+    const { code, out } = await agentguard(['verify', name, '--key', 'key.txt'])
+    expect([code, out.includes(where)]).toEqual([FINDING_KINDS[kind].exit, true])
+    expect(out).toMatch(new RegExp(`FOUND {4}${kind} `))
+  })
+
+  it('finds bytes that are not UTF-8 at their line', async () => {
+    const bytes = readFileSync(path.join(folder, 'log.ndjson'))
+    const position = bytes.indexOf('"index":77,') + 200
+    bytes[position] = 0xff
+    writeFileSync(path.join(folder, 'bytes.ndjson'), bytes)
+    const { code, out } = await agentguard(['verify', 'bytes.ndjson'])
+    expect([code, out.includes('entry 77,')]).toEqual([FINDING_KINDS.malformed.exit, true])
+  })
+
+  it('ends with 2 for mistakes in the call, and says which', async () => {
+    for (const [args, says] of [
+      [['verify'], 'agentguard verify'],
+      [['verify', 'missing.ndjson'], 'missing.ndjson'],
+      [['verify', 'log.ndjson', '--key', 'a+b+c'], '--key'],
+      [['verify', 'log.ndjson', '--checkpoint', 'missing.txt'], 'missing.txt'],
+      [['verify', 'log.ndjson', '--unknown'], '--unknown'],
+      [['nonsense'], 'agentguard'],
+    ] as const) {
+      const { code, out, err } = await agentguard(args)
+      expect([code, out, err.includes(says)]).toEqual([2, '', true])
+    }
+    const help = await agentguard(['help'])
+    expect(help.code).toBe(0)
+    for (const [kind, { exit }] of Object.entries(FINDING_KINDS))
+      expect(help.out).toContain(`${exit}  ${kind}`)
+  })
+})
+
+describe('agentguard replay', () => {
+  it('makes every decision again, or one of them', async () => {
+    const { code, out } = await agentguard(['replay', 'log.ndjson', '--key', 'key.txt', '--json'])
+    const { replay, verdict } = JSON.parse(out) as { replay: Record<string, number>; verdict: Verdict }
+    const { allow, deny, pending } = verdict.decisions
+    expect([code, replay]).toMatchObject([
+      0,
+      { same: allow + deny + pending, differs: 0, redacted: 0, not_replayable: 0 },
+    ])
+    const id = log.entries.find(({ entry }) => entry.type === 'decision')?.entry.id ?? ''
+    const one = await agentguard(['replay', 'log.ndjson', '--log-id', id])
+    expect([one.code, one.out.includes('1 the same')]).toEqual([0, true])
+    expect((await agentguard(['replay', 'log.ndjson', '--log-id', 'nobody'])).code).toBe(2)
+  })
+
+  it('finds a decision that was recorded otherwise than the policy says, though every hash fits', async () => {
+    const lying = new MadeLog()
+    lying.policy('agt_a', { allow: [], deny: [], require_approval: [] })
+    const decision = {
+      effect: 'allow',
+      code: 'allow_rule',
+      reason: 'Matched allow rule: read on *',
+      findings: [],
+    }
+    const index = lying.decide('agt_a', { action: 'read' }, { entry: { decision } })
+    file('lying.ndjson', lying.lines())
+    expect(await agentguard(['verify', 'lying.ndjson', '--key', lying.vkey])).toMatchObject({ code: 0 })
+    const { code, out } = await agentguard(['replay', 'lying.ndjson', '--key', lying.vkey])
+    expect(code).toBe(FINDING_KINDS.replay_differs.exit)
+    expect(out).toContain(`DIFFERS  entry ${index} `)
+    expect(out).toContain(
+      'recorded allow (Matched allow rule: read on *), replayed deny (No matching allow rule',
+    )
+  })
+
+  it('tells what was erased from what another engine decided', async () => {
+    const made = new MadeLog()
+    made.policy('agt_a', { allow: [{ action: 'read' }], deny: [], require_approval: [] })
+    const erased = made.decide('agt_a', { action: 'read', arguments: { secret: 1 } })
+    made.decide('agt_a', { action: 'read' })
+    file('erased.ndjson', made.lines({ redacted: new Set([erased]) }))
+    const lawful = await agentguard(['replay', 'erased.ndjson'])
+    expect([lawful.code, lawful.out.includes('1 not replayable because erased')]).toEqual([0, true])
+    made.decide('agt_a', { action: 'read' }, { entry: { engine: { semantics: 2, stages: { rules: 1 } } } })
+    file('engine.ndjson', made.lines())
+    const other = await agentguard(['replay', 'engine.ndjson'])
+    expect([other.code, other.out.includes('decided with semantics 2')]).toEqual([
+      FINDING_KINDS.not_replayable.exit,
+      true,
+    ])
+  })
+})
+
+const python = spawnSync('python3', ['--version']).status === 0
+const openssl = spawnSync('openssl', ['version']).status === 0
+if (!python || !openssl)
+  process.stdout.write('\n!!! python3 or openssl is missing: the second verifier is NOT tested here\n\n')
+
+;(python && openssl ? describe : describe.skip)('tools/verify.py, which shares no code with us', () => {
+  const second = async (name: string, ...args: string[]) => {
+    const { code, out } = await run('python3', [path.join(root, 'tools/verify.py'), name, '--json', ...args])
+    return { code, verdict: JSON.parse(out) as Verdict & { signed: { size: number } | null } }
+  }
+  const ours = async (name: string, ...args: string[]) =>
+    JSON.parse((await agentguard(['verify', name, '--json', ...args])).out) as Verdict
+
+  it(`agrees on root, signature and counts over ${ENTRIES} entries`, async () => {
+    const mine = await ours('log.ndjson', '--key', 'key.txt')
+    const { code, verdict } = await second('log.ndjson', '--key', 'key.txt')
+    expect([code, verdict.findings]).toEqual([0, []])
+    const common = ({ valid, origin, entries, decisions, policies, redacted, root }: Verdict) => ({
+      valid,
+      origin,
+      entries,
+      decisions,
+      policies,
+      redacted,
+      root,
+    })
+    expect(common(verdict)).toEqual(common(mine))
+    expect(verdict.signed?.size).toBe(mine.checkpoint?.size)
+  })
+
+  it('agrees on what is wrong, and where', async () => {
+    const damaged: Record<string, () => string[]> = {
+      reason: () => changed(DECISION, '\\"reason\\":\\"', '\\"reason\\":\\"So: '),
+      missing: () => lines.toSpliced(at(4999), 1),
+      column: () => changed(123, /"action_key":"[^"]*"/, '"action_key":"other"'),
+      payload: () => changed(PAYLOAD, /"salt":"..../, '"salt":"AAAA'),
+      tail: () => lines.slice(0, at(5000)),
+      policy: () =>
+        lines.toSpliced(
+          lines.findIndex((line) => line.startsWith('{"kind":"policy"')),
+          1,
+        ),
+      spelling: () => changed(300, '\\"v\\":1}', '\\"v\\": 1}'),
+    }
+    for (const [name, damage] of Object.entries(damaged)) {
+      file(`second-${name}.ndjson`, damage())
+      const mine = await ours(`second-${name}.ndjson`, '--key', 'key.txt')
+      const { code, verdict } = await second(`second-${name}.ndjson`, '--key', 'key.txt')
+      const firstOf = ({ findings: [first] }: Verdict) => [first?.kind, first?.index]
+      expect([name, code, ...firstOf(verdict)]).toEqual([name, 1, ...firstOf(mine)])
+    }
+    const strange = new MadeLog()
+    file('other-key.txt', [strange.vkey])
+    const { verdict } = await second('log.ndjson', '--key', 'other-key.txt')
+    expect(verdict.findings[0]?.kind).toBe('signature')
+  })
+
+  it('says clearly that nothing was signed', async () => {
+    file('unsigned.ndjson', log.lines({ signed: false }))
+    const { code, out } = await run('python3', [path.join(root, 'tools/verify.py'), 'unsigned.ndjson'])
+    expect([code, out]).toEqual([
+      0,
+      expect.stringContaining('not checked: the bundle has no checkpoint') as string,
+    ])
+  })
+})
+
+describe('docs/verify.md', () => {
+  let proven: ProvenApp
+  beforeAll(async () => {
+    proven = await startProvenApp()
+    await proven.decide(300)
+    await proven.signed()
+  })
+  afterAll(() => proven?.close())
+
+  const blocks = () =>
+    [...readFileSync(path.join(root, 'docs/verify.md'), 'utf8').matchAll(/^```sh\n([\s\S]*?)^```/gm)].map(
+      (match) => match[1] ?? '',
+    )
+
+  it('has commands that work on a real log, as a reader would paste them', async () => {
+    const house = path.join(folder, 'reader')
+    mkdirSync(path.join(house, '.data'), { recursive: true })
+    writeFileSync(path.join(house, '.data/admin-key'), `${proven.app.admin_key}\n`)
+    for (const name of ['package.json', 'sdk', 'tools'])
+      symlinkSync(path.join(root, name), path.join(house, name))
+    const [commands = '', byHand = ''] = blocks()
+    const here = commands.replaceAll('localhost:8000', new URL(proven.app.url).host)
+    const { code, out, err } = await run('bash', ['-euo', 'pipefail', '-c', here], { cwd: house })
+    expect([code, err]).toEqual([0, expect.stringMatching(/^(npm warn .*\n)*log\.ndjson: \d/) as string])
+    expect(out.match(/^Result {3}VALID$/gm)).toHaveLength(3)
+    expect(out).toMatch(
+      /^Replay {3}300 the same, 0 different, 0 not replayable, 0 not replayable because erased$/m,
+    )
+    expect(out).not.toContain("bundle's own")
+    const hand = await run('bash', ['-euo', 'pipefail', '-c', byHand], { cwd: house })
+    const { leaf } = JSON.parse(readFileSync(path.join(house, 'entry.json'), 'utf8')) as { leaf: string }
+    expect(hand.out.trim()).toBe(leaf)
+  })
+
+  it('names every exit code', () => {
+    const text = readFileSync(path.join(root, 'docs/verify.md'), 'utf8')
+    for (const [kind, { exit, title }] of Object.entries(FINDING_KINDS))
+      expect(text).toMatch(new RegExp(`\\| ${exit} +\\| ${kind} +\\| ${title} +\\|`))
+  })
+
+  it('control: an export that is refused or cut off leaves no file', async () => {
+    const refused = await agentguard([
+      'export',
+      '--url',
+      proven.app.url,
+      '--admin-key',
+      'wrong',
+      '-o',
+      'refused.ndjson',
+    ])
+    expect([refused.code, refused.err]).toEqual([2, 'The server answers 401: The key is not valid.\n'])
+    const away = await agentguard([
+      'export',
+      '--url',
+      'http://127.0.0.1:9',
+      '--admin-key',
+      'x',
+      '-o',
+      'refused.ndjson',
+    ])
+    expect(away.code).toBe(2)
+    expect(() => readFileSync(path.join(folder, 'refused.ndjson'))).toThrow('ENOENT')
+  })
+})

@@ -1,0 +1,361 @@
+#!/usr/bin/env python3
+"""Checks an AgentGuard bundle, format agentguard-bundle/1, as docs/verify.md describes it.
+
+Written from that description alone, with Python's standard library and the `openssl` command, so that two programs
+without common code agree. Checks lines, indexes, leaves, columns, payloads, policies, the root and its signature; not
+what must hold between entries, and no replay.
+
+    verify.py <bundle> [--key <vkey or file>]... [--json]
+
+Exit code 0 when all is well, 1 when something was found, 2 when the bundle cannot be read.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+FORMAT = "agentguard-bundle/1"
+MOST_FINDINGS = 20
+# SubjectPublicKeyInfo of an Ed25519 key without the key (RFC 8410).
+SPKI_ED25519 = bytes.fromhex("302a300506032b6570032100")
+
+
+def sha256(data):
+    return hashlib.sha256(data).digest()
+
+
+def b64(text, length=None):
+    """Strict base64: one spelling for one value. None when it is not that."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (ValueError, TypeError):
+        return None
+    if base64.b64encode(data).decode() != text or (length is not None and len(data) != length):
+        return None
+    return data
+
+
+class Tree:
+    """The right edge of a tree that grows: complete subtrees as (number of leaves, hash), largest first."""
+
+    def __init__(self, size=0, edge=()):
+        self.size = size
+        self.edge = []
+        hashes = list(edge)
+        for bit in reversed(range(size.bit_length())):
+            if size >> bit & 1:
+                if not hashes:
+                    raise ValueError("too few hashes")
+                self.edge.append((1 << bit, hashes.pop(0)))
+        if hashes:
+            raise ValueError("too many hashes")
+
+    def append(self, leaf):
+        width, digest = 1, leaf
+        while self.edge and self.edge[-1][0] == width:
+            digest = sha256(b"\x01" + self.edge.pop()[1] + digest)
+            width *= 2
+        self.edge.append((width, digest))
+        self.size += 1
+
+    def root(self):
+        if not self.edge:
+            return sha256(b"")
+        digest = self.edge[-1][1]
+        for _, left in reversed(self.edge[:-1]):
+            digest = sha256(b"\x01" + left + digest)
+        return digest
+
+
+class Key:
+    """A verifier key `<name>+<id>+<base64(type and public key)>`. Only Ed25519."""
+
+    def __init__(self, text):
+        match = re.fullmatch(r"([^+\s]+)\+([0-9a-f]{8})\+(.+)", text.strip())
+        data = b64(match.group(3), 33) if match else None
+        if data is None or data[0] != 1:
+            raise ValueError("not an Ed25519 verifier key: " + text.strip()[:80])
+        self.name, self.public = match.group(1), data[1:]
+        self.id = sha256(self.name.encode() + b"\n" + data)[:4]
+        if self.id.hex() != match.group(2):
+            raise ValueError("the id of the verifier key is not that of its key")
+
+
+def openssl_verifies(public, message, signature):
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [os.path.join(folder, name) for name in ("key.der", "message", "signature")]
+        for path, data in zip(paths, (SPKI_ED25519 + public, message, signature)):
+            with open(path, "wb") as file:
+                file.write(data)
+        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", paths[0],
+                   "-rawin", "-in", paths[1], "-sigfile", paths[2]]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def open_checkpoint(note, origin, keys):
+    """(size, root, names of signers); raises ValueError for one that is not to be believed."""
+    body, separator, lines = note.rpartition("\n\n")
+    text = body + "\n"
+    parts = text.split("\n")
+    if not separator or len(parts) < 4 or not lines.endswith("\n"):
+        raise ValueError("the checkpoint is not a signed note")
+    root = b64(parts[2], 32)
+    if parts[0] != origin or not re.fullmatch(r"0|[1-9]\d{0,15}", parts[1]) or root is None:
+        raise ValueError("the checkpoint is not one of the log " + origin)
+    signers = []
+    for line in lines.split("\n")[:-1]:
+        match = re.fullmatch("\u2014 (\\S+) (\\S+)", line)
+        data = b64(match.group(2)) if match else None
+        if data is None or len(data) < 5:
+            raise ValueError("a signature line of the checkpoint cannot be read")
+        for key in keys:
+            if key.name == match.group(1) and key.id == data[:4]:
+                if len(data) != 68 or not openssl_verifies(key.public, text.encode(), data[4:]):
+                    raise ValueError("the signature of " + key.name + " does not verify")
+                signers.append(key.name)
+    if not signers:
+        raise ValueError("no known key has signed the checkpoint")
+    return int(parts[1]), root, sorted(set(signers))
+
+
+def canonical(value):
+    """RFC 8785 for what entries hold: names sorted by UTF-16 units, integers only, minimal escapes."""
+    if isinstance(value, dict):
+        names = sorted(value, key=lambda name: name.encode("utf-16-be"))
+        return "{" + ",".join(canonical(name) + ":" + canonical(value[name]) for name in names) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    if isinstance(value, float):
+        raise ValueError("entries hold integers only")
+    return json.dumps(value, ensure_ascii=False)
+
+
+def columns_of(entry):
+    report = entry.get("report") or {}
+    decision = entry.get("decision")
+    return {
+        "id": entry.get("id"),
+        "ts": entry.get("ts"),
+        "type": entry.get("type"),
+        "agent_id": (entry.get("subject") or {}).get("agent_id"),
+        "action_key": (entry.get("action") or {}).get("key"),
+        "allowed": decision.get("effect") == "allow" if decision is not None else report.get("allowed"),
+        "decision_id": report.get("decision_id"),
+    }
+
+
+class Verifier:
+    def __init__(self, keys):
+        self.given = keys
+        self.keys = list(keys)
+        self.findings = []
+        self.found = 0
+        self.manifest = self.end = self.tree = None
+        self.mark = None
+        self.met = False
+        self.edge = []
+        self.begun = False
+        self.digests = set()
+        self.entries = self.lines = self.redacted = self.next = 0
+        self.decisions = {"allow": 0, "deny": 0, "pending": 0}
+
+    def find(self, kind, index, detail):
+        self.found += 1
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append({"kind": kind, "index": index, "line": self.lines, "detail": detail})
+
+    def line(self, raw):
+        self.lines += 1
+        try:
+            value = json.loads(raw.decode("utf-8"))
+            if self.end is not None:
+                raise ValueError("there are lines after the end")
+            if self.manifest is None and value["kind"] != "manifest":
+                raise ValueError("a bundle begins with its manifest")
+            {"manifest": self.on_manifest, "key": self.on_key, "checkpoint": self.on_checkpoint,
+             "edge": self.on_edge, "policy": self.on_policy, "entry": self.on_entry,
+             "end": self.on_end}[value["kind"]](value)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self.find("malformed", self.next if self.manifest else None, "the line cannot be read: %r" % error)
+
+    def on_manifest(self, value):
+        if self.manifest is not None or value["format"] != FORMAT:
+            raise ValueError("not a manifest of " + FORMAT)
+        self.manifest = value
+        self.next = value["first"]
+
+    def on_key(self, value):
+        if not self.given:
+            self.keys.append(Key(value["vkey"]))
+
+    def on_checkpoint(self, value):
+        try:
+            self.mark = open_checkpoint(value["note"], self.manifest["origin"], self.keys)
+        except ValueError as error:
+            self.find("signature", None, str(error))
+
+    def on_edge(self, value):
+        self.edge = [b64(text, 32) for text in value["hashes"]]
+        if None in self.edge:
+            raise ValueError("a hash of the edge is not 32 bytes in base64")
+
+    def begin(self):
+        if self.begun:
+            return
+        self.begun = True
+        try:
+            self.tree = Tree(self.manifest["first"], self.edge)
+        except ValueError:
+            self.tree = None
+        self.compare()
+
+    def compare(self):
+        if self.tree and self.mark and self.mark[0] == self.tree.size:
+            self.met = True
+            if self.tree.root() != self.mark[1]:
+                self.find("root", None, "the entries before %d do not lead to the signed root" % self.mark[0])
+
+    def on_policy(self, value):
+        self.begin()
+        if sha256(value["document"].encode()).hex() != value["sha256"]:
+            self.find("policy", self.next, "the document is not the one of its digest")
+        self.digests.add(value["sha256"])
+
+    def on_entry(self, value):
+        self.begin()
+        self.entries += 1
+        index = value["index"]
+        if index != self.next:
+            self.find("index", self.next, "entry %d expected, %d found" % (self.next, index))
+            self.tree = None
+        self.next = index + 1
+        leaf = b64(value["leaf"], 32)
+        data = value["entry"].encode()
+        if sha256(b"\x00" + data) != leaf:
+            self.find("entry_changed", index, "the hash of the entry is not its leaf")
+        if self.tree is not None and leaf is not None:
+            self.tree.append(leaf)
+        self.check_entry(index, value)
+        self.compare()
+
+    def check_entry(self, index, value):
+        try:
+            entry = json.loads(value["entry"])
+            genuine = canonical(entry) == value["entry"] and entry["v"] == 1
+            log = re.sub(r"/e[1-9]\d*$", "", entry["log"]) == re.sub(r"/e[1-9]\d*$", "", self.manifest["origin"])
+        except (ValueError, KeyError, TypeError):
+            genuine, log, entry = False, False, {}
+        if not genuine or not log:
+            return self.find("entry_invalid", index, "the entry is not a canonical entry of this log")
+        for name, stated in columns_of(entry).items():
+            if value["columns"][name] != stated:
+                self.find("projection", index, "the column %s differs from the entry" % name)
+        self.check_payload(index, entry.get("payload"), value.get("payload"))
+        named = [policy["sha256"] for policy in entry.get("policies", [])]
+        change = entry.get("change", {})
+        if change.get("kind") == "policy" and "sha256" in change:
+            named.append(change["sha256"])
+        for digest in named:
+            if digest not in self.digests:
+                self.find("policy", index, "the bundle has no policy with the digest " + digest)
+        if entry["type"] == "decision":
+            self.decisions[entry["decision"]["effect"]] += 1
+
+    def check_payload(self, index, commitment, part):
+        if (commitment is None) != (part is None):
+            return self.find("payload", index, "payload and commitment do not go together")
+        if part is None:
+            return None
+        if part == {"redacted": True}:
+            self.redacted += 1
+            return None
+        salt = b64(part["salt"], 32)
+        digest = sha256(b"agentguard/payload/v1\x00" + (salt or b"") + part["text"].encode())
+        if salt is None or base64.urlsafe_b64encode(digest).decode().rstrip("=") != commitment["c"]:
+            self.find("payload", index, "the payload is not the one that the entry commits to")
+        return None
+
+    def on_end(self, value):
+        self.begin()
+        self.end = value
+        counted = (self.entries, len(self.digests), self.lines)
+        if counted != (value["entries"], value["policies"], value["lines"]):
+            self.find("truncated", None, "the line \"end\" counts other lines than there are")
+
+    def verdict(self):
+        if self.manifest is None:
+            self.find("malformed", None, "there is no manifest")
+        elif self.end is None or self.next != self.manifest["end"]:
+            self.find("truncated", self.next, "the bundle is cut off")
+        if self.mark and not self.met and self.tree:
+            self.find("root", self.next, "the checkpoint covers %d entries" % self.mark[0])
+        if self.given and not self.mark and not any(f["kind"] == "signature" for f in self.findings):
+            self.find("signature", None, "the bundle has no checkpoint")
+        signed = self.mark and self.met and not any(f["kind"] == "root" for f in self.findings)
+        return {
+            "valid": self.found == 0,
+            "origin": (self.manifest or {}).get("origin"),
+            "entries": self.entries,
+            "decisions": self.decisions,
+            "policies": len(self.digests),
+            "redacted": self.redacted,
+            "root": base64.b64encode(self.tree.root()).decode() if self.tree else None,
+            "signed": {"size": self.mark[0], "signers": self.mark[2]} if signed else None,
+            "keys": "given" if self.given else "bundle" if self.keys else "none",
+            "findings": self.findings,
+            "more_findings": self.found - len(self.findings),
+        }
+
+
+def read_keys(given):
+    keys = []
+    for text in given:
+        if "+" not in text:
+            with open(text, encoding="utf-8") as file:
+                text = file.read()
+        keys += [Key(line) for line in text.splitlines() if line.strip()]
+    return keys
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", help="a file, or - for standard input")
+    parser.add_argument("--key", action="append", default=[], help="a verifier key that you trust, or a file of them")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        verifier = Verifier(read_keys(arguments.key))
+        with sys.stdin.buffer if arguments.bundle == "-" else open(arguments.bundle, "rb") as file:
+            for raw in file:
+                verifier.line(raw[:-1] if raw.endswith(b"\n") else raw)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    verdict = verifier.verdict()
+    if arguments.json:
+        print(json.dumps(verdict, indent=2))
+    else:
+        print("Log      %s" % verdict["origin"])
+        print("Entries  {entries}: {decisions[allow]} allowed, {decisions[deny]} denied, "
+              "{decisions[pending]} pending".format(**verdict))
+        print("Root     %s" % verdict["root"])
+        if verdict["signed"]:
+            print("Signed   the first %d entries, by %s" % (verdict["signed"]["size"], ", ".join(verdict["signed"]["signers"])))
+        elif verifier.mark is None:
+            print("Signed   not checked: the bundle has no checkpoint that is signed by a known key")
+        if verdict["signed"] and verdict["keys"] == "bundle":
+            print("Note     The key is the bundle's own. Compare it with one you got elsewhere: --key.")
+        for finding in verdict["findings"]:
+            print("FOUND    {kind} (entry {index}, line {line}): {detail}".format(**finding))
+        print("Result   VALID" if verdict["valid"] else "Result   NOT VALID")
+    return 0 if verdict["valid"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
