@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common'
 import { canonicalize, type Json } from '../core/ledger/canonical.js'
 import { type DecisionEncoder, decisionEncoder, type DecisionFacts } from '../core/ledger/decision-entry.js'
 import { decide, type Decision, ENGINE, type Facts, factsNeeded } from '../core/policy/decide.js'
+import { recordedDecision } from '../core/policy/replay.js'
 import { readRequest } from '../core/policy/request.js'
 import type { CanonicalRequest } from '../core/policy/stage.js'
 import { Problem } from '../core/problems.js'
@@ -108,18 +109,7 @@ function entryOf(
     ts: new Date(now).toISOString(),
     action: { raw: action.raw, key: action.key },
     ...(resource && { resource: { raw: resource.raw, key: resource.canonical } }),
-    decision: {
-      effect: decision.effect,
-      code: decision.code,
-      reason: decision.reason,
-      findings: decision.findings.map(({ effect, code, policy, rule }) => ({
-        stage: 'rules',
-        effect,
-        code,
-        ...(policy !== null && { policy }),
-        ...(rule !== '' && { rule }),
-      })),
-    },
+    decision: recordedDecision(decision),
     ...(facts.rules && { facts: facts as Readonly<Record<string, Json>> }),
     ...(principal.request_id !== undefined && { request_id: principal.request_id }),
     ...(sealed && { payload: sealed.commitment }),
