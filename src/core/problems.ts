@@ -28,7 +28,6 @@ export const PROBLEMS = {
   not_acceptable: { status: 406, title: 'Only JSON can be answered' },
   request_incomplete: { status: 408, title: 'The request did not arrive in time' },
   conflict: { status: 409, title: 'The request conflicts with the present state' },
-  last_owner: { status: 409, title: 'The last owner key cannot be revoked' },
   idempotency_conflict: { status: 409, title: 'This Idempotency-Key was used for another request' },
   idempotency_in_progress: { status: 409, title: 'A request with this Idempotency-Key has not finished' },
   payload_too_large: { status: 413, title: 'The body is too large' },
