@@ -68,7 +68,7 @@ export class AuthenticationService extends Authenticator implements OnApplicatio
     }
     this.noteUse(row.org_id, row.admin_id)
     const { org_id, admin_id, role } = row
-    return { kind: 'admin_key', org_id, key_id: admin_id, role, permissions: permissionsOf(role) }
+    return { kind: 'admin_key', org_id, key_id: admin_id, role, team: null, permissions: permissionsOf(role) }
   }
 
   async agent(secret: string, permission: Permission): Promise<AgentPrincipal | null> {

@@ -1,10 +1,16 @@
 /**
- * Who may do what: the one table. Permissions are `<plural noun>:<verb>`; roles after row CP-91 and C11.
+ * Who may do what: the one table. Permissions are `<plural noun>:<verb>`; roles after rows CP-91 and C11.
  * A route names its permission with `@Access('agents:write')`.
  */
 export const PERMISSIONS = [
   'organizations:read',
   'organizations:write',
+  'organization:read',
+  'organization:write',
+  'members:read',
+  'members:write',
+  'roles:read',
+  'roles:write',
   'admin-keys:read',
   'admin-keys:write',
   'agents:read',
@@ -12,49 +18,101 @@ export const PERMISSIONS = [
   'policies:read',
   'policies:write',
   'decisions:create',
+  'approvals:read',
+  'approvals:decide',
+  'workflows:read',
+  'workflows:write',
+  'kill-switch:read',
+  'kill-switch:write',
   'logs:read',
   'logs:create',
   'config-logs:read',
+  'events:read',
+  'webhooks:read',
+  'webhooks:write',
+  'reports:read',
   'metrics:read',
+  'payloads:erase',
   'ledger:write',
 ] as const
 
 export type Permission = (typeof PERMISSIONS)[number]
 
-export const ROLES = ['owner', 'admin', 'operator', 'developer', 'auditor', 'approver'] as const
+/** The roles every organization has. It may define further ones of its own as sets of permissions. */
+export const ROLES = ['owner', 'admin', 'operator', 'developer', 'auditor', 'approver', 'viewer'] as const
 export type Role = (typeof ROLES)[number]
 
-const ADMIN: readonly Permission[] = [
-  'admin-keys:read',
-  'admin-keys:write',
+/** What reaches beyond one organization, or belongs to agents: no role of an organization can hold it. */
+const NOT_FOR_ROLES: readonly Permission[] = [
+  'organizations:read',
+  'organizations:write',
+  'decisions:create',
+  'logs:create',
+]
+
+/** Every permission that a role of an organization can hold. */
+export const ROLE_PERMISSIONS: readonly Permission[] = PERMISSIONS.filter(
+  (permission) => !NOT_FOR_ROLES.includes(permission),
+)
+
+/** What only shows: nothing of it changes, decides or erases anything. */
+const VIEWER: readonly Permission[] = [
   'agents:read',
-  'agents:write',
   'policies:read',
-  'policies:write',
   'logs:read',
-  'config-logs:read',
-  'metrics:read',
-  'ledger:write',
+  'reports:read',
+  'events:read',
 ]
 
 /**
  * An owner may do what an admin may and is the only role that may make or revoke owners (`mayGrant`).
- * `organizations:*` belongs to the root key alone: it reaches beyond one organization.
+ * `organizations:*` belongs to the root key alone.
  */
-const ROLE_PERMISSIONS: Readonly<Record<Role, ReadonlySet<Permission>>> = {
-  owner: new Set(ADMIN),
-  admin: new Set(ADMIN),
-  operator: new Set<Permission>(['agents:read', 'policies:read', 'logs:read', 'metrics:read']),
-  developer: new Set<Permission>(['agents:read', 'agents:write', 'policies:read', 'logs:read']),
-  auditor: new Set<Permission>(['agents:read', 'policies:read', 'logs:read', 'config-logs:read']),
-  approver: new Set<Permission>(['agents:read', 'policies:read', 'logs:read']),
+const PERMISSIONS_OF: Readonly<Record<Role, ReadonlySet<Permission>>> = {
+  owner: new Set(ROLE_PERMISSIONS),
+  admin: new Set(ROLE_PERMISSIONS),
+  operator: new Set<Permission>([
+    ...VIEWER,
+    'approvals:read',
+    'kill-switch:read',
+    'kill-switch:write',
+    'webhooks:read',
+    'workflows:read',
+    'metrics:read',
+  ]),
+  developer: new Set<Permission>([
+    ...VIEWER,
+    'agents:write',
+    'approvals:read',
+    'kill-switch:read',
+    'workflows:read',
+  ]),
+  auditor: new Set<Permission>([
+    ...VIEWER,
+    'organization:read',
+    'members:read',
+    'roles:read',
+    'approvals:read',
+    'kill-switch:read',
+    'webhooks:read',
+    'workflows:read',
+    'config-logs:read',
+  ]),
+  approver: new Set<Permission>([
+    ...VIEWER,
+    'approvals:read',
+    'approvals:decide',
+    'kill-switch:read',
+    'workflows:read',
+  ]),
+  viewer: new Set(VIEWER),
 }
 
 /** The operator of the installation: every administrative permission, in any organization. */
 export const ROOT_PERMISSIONS: ReadonlySet<Permission> = new Set<Permission>([
   'organizations:read',
   'organizations:write',
-  ...ADMIN,
+  ...ROLE_PERMISSIONS,
 ])
 
 /** An agent asks, reports, and reads its own log entries (rows AG-60, AG-70, AG-72). */
@@ -65,7 +123,7 @@ export const AGENT_PERMISSIONS: ReadonlySet<Permission> = new Set<Permission>([
 ])
 
 export function permissionsOf(role: Role): ReadonlySet<Permission> {
-  return ROLE_PERMISSIONS[role]
+  return PERMISSIONS_OF[role]
 }
 
 /** Whether the holder of `role` may give `granted` to somebody: never more than they hold, owners only by owners. */

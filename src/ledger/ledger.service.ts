@@ -3,12 +3,15 @@ import { randomBytes } from 'node:crypto'
 import type { Json } from '../core/ledger/canonical.js'
 import {
   type Actor,
+  type ApprovalEntry,
   type ConfigEntry,
   type Entry,
   type EpochEntry,
   encodeEntry,
   ENTRY_MAX_BYTES,
+  type KillEntry,
   type PayloadCommitment,
+  type RedactionEntry,
   type Subject,
 } from '../core/ledger/entry.js'
 import { uuidv7 } from '../core/ids.js'
@@ -23,7 +26,7 @@ import { PayloadSealer, type SealedPayload } from './payload.js'
 
 export { monthOf, type SealedPayload } from './payload.js'
 
-/** A change of configuration, or a new epoch, to be recorded in the transaction that makes it. */
+/** What happened besides decisions, to be recorded in the transaction in which it happens. */
 export type Change = Recording &
   (
     | {
@@ -31,6 +34,9 @@ export type Change = Recording &
         readonly event: string
         readonly change: ConfigEntry['change']
       }
+    | Pick<ApprovalEntry, 'event' | 'subject' | 'action' | 'resource' | 'approval'>
+    | Pick<KillEntry, 'event' | 'kill'>
+    | Pick<RedactionEntry, 'event' | 'redaction'>
     | Pick<EpochEntry, 'event' | 'epoch'>
   )
 
@@ -196,10 +202,7 @@ export class LedgerService {
         payload: sealed?.commitment,
       }),
     } as const
-    const entry: Entry =
-      'epoch' in change
-        ? { ...common, type: 'epoch', event: change.event, epoch: change.epoch }
-        : { ...common, type: 'config', event: change.event, change: change.change }
+    const entry = entryOf(common, change)
     const bytes = Buffer.from(encodeEntry(entry))
     assertSize(bytes)
     return {
@@ -208,9 +211,9 @@ export class LedgerService {
       ts,
       type: entry.type,
       agent_id,
-      action_key: null,
+      action_key: entry.type === 'approval' ? entry.action.key : null,
       allowed: null,
-      decision_id: null,
+      decision_id: entry.type === 'approval' ? (entry.approval.decision_id ?? null) : null,
       versions: {
         installation: head.installation,
         organization: head.organization + Number(raise),
@@ -241,10 +244,26 @@ export function actorOf(principal: Principal | SystemActor): Actor {
       return { kind: 'agent', id: principal.agent_id, key_id: principal.key_id }
     case 'admin_key':
       return { kind: 'admin_key', id: principal.key_id }
+    case 'member':
+      return { kind: 'member', id: principal.member_id }
     case 'root':
     case 'system':
       return { kind: principal.kind, id: principal.kind }
   }
+}
+
+type Common = Omit<ConfigEntry, 'type' | 'event' | 'change'>
+
+/** Each kind of change is an entry type of its own. */
+function entryOf(common: Common, change: Change): Entry {
+  if ('change' in change) return { ...common, type: 'config', event: change.event, change: change.change }
+  if ('kill' in change) return { ...common, type: 'kill', event: change.event, kill: change.kill }
+  if ('redaction' in change) {
+    return { ...common, type: 'redaction', event: change.event, redaction: change.redaction }
+  }
+  if ('epoch' in change) return { ...common, type: 'epoch', event: change.event, epoch: change.epoch }
+  const { event, subject, action, resource, approval } = change
+  return { ...common, type: 'approval', event, subject, action, ...(resource && { resource }), approval }
 }
 
 interface Optional {

@@ -12,14 +12,14 @@ export function toLogEntry(
 ): LogEntry {
   const decision = entry.type === 'decision' ? entry.decision : null
   const report = entry.type === 'action' ? entry.report : null
-  const reading = entry.type === 'decision' || entry.type === 'action' ? entry : null
+  const reading = 'action' in entry ? entry : null
   return {
     log_id: entry.id,
     index,
     type: entry.type,
     event: entry.event,
     source: entry.type === 'action' ? 'agent' : 'service',
-    agent_id: entry.type === 'epoch' ? null : (entry.subject?.agent_id ?? null),
+    agent_id: 'subject' in entry ? (entry.subject?.agent_id ?? null) : null,
     timestamp: entry.ts,
     action: reading?.action.raw ?? null,
     resource: reading?.resource?.raw ?? null,
@@ -29,16 +29,39 @@ export function toLogEntry(
     result: report?.result ?? null,
     metadata: objectOrNull(payload?.metadata),
     request_id: entry.request_id ?? null,
-    decision_id: decision ? entry.id : (report?.decision_id ?? null),
+    decision_id: decision ? entry.id : decisionNamedBy(entry),
     status: decision ? STATUS[decision.effect] : null,
     code: decision?.code ?? null,
     reason: decision?.reason ?? null,
     mismatch: report?.mismatch ?? null,
     actor: entry.actor,
-    change: entry.type === 'config' ? entry.change : entry.type === 'epoch' ? entry.epoch : null,
+    change: changeOf(entry),
     before: objectOrNull(payload?.before),
     after: objectOrNull(payload?.after),
     redacted: entry.payload !== undefined && payload === null,
+  }
+}
+
+function decisionNamedBy(entry: Entry): string | null {
+  if (entry.type === 'action') return entry.report.decision_id ?? null
+  return entry.type === 'approval' ? (entry.approval.decision_id ?? null) : null
+}
+
+function changeOf(entry: Entry): object | null {
+  switch (entry.type) {
+    case 'config':
+      return entry.change
+    case 'approval':
+      return entry.approval
+    case 'kill':
+      return entry.kill
+    case 'redaction':
+      return entry.redaction
+    case 'epoch':
+      return entry.epoch
+    case 'decision':
+    case 'action':
+      return null
   }
 }
 

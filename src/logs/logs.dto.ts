@@ -5,7 +5,7 @@ import { FreeForm, Instant, Optional, QueryBoolean, QueryInt, Text } from '../pl
 
 export const RESULTS = ['success', 'error'] as const
 /** Types of entries that can be asked for (ledger.md). */
-export const TYPES = ['decision', 'action', 'config', 'epoch'] as const
+export const TYPES = ['decision', 'action', 'config', 'approval', 'kill', 'redaction', 'epoch'] as const
 export type ListedType = (typeof TYPES)[number]
 export const ORIGINS = ['agent', 'service'] as const
 
@@ -85,7 +85,8 @@ export class ListLogsQuery {
   @ApiPropertyOptional({ type: String, format: 'date-time' })
   end_time?: Date
 
-  /** Comma list of `decision`, `action`, `config`, `epoch`. Default `decision,action`; the last two need
+  /** Comma list of `decision`, `action`, `config`, `approval`, `kill`, `redaction`, `epoch`. Default
+   * `decision,action`. `approval` needs `approvals:read`, `kill` needs `kill-switch:read`, the others
    * `config-logs:read`. */
   @Optional()
   @Transform(({ value }: { value: unknown }) => (typeof value === 'string' ? value.split(',') : value))
@@ -163,7 +164,7 @@ export class LogEntry {
   /** Who caused the entry, from their credentials. */
   @ApiProperty({ type: 'object', additionalProperties: true })
   actor: object
-  /** Of a configuration change: what changed. Of a new epoch: its number and why. */
+  /** What changed, was decided by a person, stopped, erased or begun anew: the member the entry's type is named for. */
   @ApiProperty(anyObject)
   change: object | null
   /** The thing before and after the change, without secrets. */

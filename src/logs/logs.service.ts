@@ -7,12 +7,24 @@ import type { AgentPrincipal, Principal } from '../platform/access/principal.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { Metrics } from '../platform/metrics/metrics.js'
 import { AgentLogService, type Attempt } from '../snapshots/agent-log.service.js'
+import type { Permission } from '../core/permissions.js'
 import { actionFilter } from './action-filter.js'
 import { toLogEntry } from './log-entry.js'
-import type { ListLogsQuery, LogEntry, ReportActionDto } from './logs.dto.js'
+import type { ListedType, ListLogsQuery, LogEntry, ReportActionDto } from './logs.dto.js'
 import * as queries from './logs.queries.js'
 
 const DEFAULT_LIMIT = 100
+
+/** Which entries need more than `logs:read` (C40). */
+const NEEDED: Readonly<Record<ListedType, Permission>> = {
+  decision: 'logs:read',
+  action: 'logs:read',
+  config: 'config-logs:read',
+  approval: 'approvals:read',
+  kill: 'kill-switch:read',
+  redaction: 'config-logs:read',
+  epoch: 'config-logs:read',
+}
 /** Totals are exact to here and a lower bound beyond: counting a whole log would cost more than the page. */
 export const COUNT_LIMIT = 10_000
 
@@ -76,16 +88,16 @@ export class LogsService {
 
   /**
    * One page of the log, newest first. An agent sees its own entries only (row AG-72).
-   * @throws Problem `forbidden` when configuration entries are asked for without `config-logs:read`,
+   * @throws Problem `forbidden` when entries are asked for whose type needs a permission the principal has not,
    * `validation_failed` for a cursor or an action pattern that cannot be read
    */
   async list(principal: Principal, query: ListLogsQuery): Promise<LogPage> {
     const types = [...new Set(query.type ?? (['decision', 'action'] as const))]
-    const administrative = types.find((type) => type === 'config' || type === 'epoch')
-    if (administrative && !principal.permissions.has('config-logs:read')) {
-      throw new Problem('forbidden', {
-        detail: `type=${administrative} needs the permission config-logs:read.`,
-      })
+    for (const type of types) {
+      const needed = NEEDED[type]
+      if (!principal.permissions.has(needed)) {
+        throw new Problem('forbidden', { detail: `type=${type} needs the permission ${needed}.` })
+      }
     }
     const { allowed, start_time, end_time, decision_id } = query
     const filter: queries.LogFilter = {

@@ -34,7 +34,14 @@ class FakeAuthenticator extends Authenticator {
       return { kind: 'root', org_id: requested_org_id ?? 'org_default', permissions: ROOT_PERMISSIONS }
     if (secret !== AUDITOR_KEY) return null
     const permissions = permissionsOf('auditor')
-    return { kind: 'admin_key', key_id: 'adm_auditor', role: 'auditor', org_id: 'org_default', permissions }
+    return {
+      kind: 'admin_key',
+      key_id: 'adm_auditor',
+      role: 'auditor',
+      team: null,
+      org_id: 'org_default',
+      permissions,
+    }
   }
 
   async agent(secret: string): Promise<AgentPrincipal | null> {

@@ -133,7 +133,67 @@ export interface EpochEntry extends Common {
   }
 }
 
-export type Entry = DecisionEntry | ActionEntry | ConfigEntry | EpochEntry
+/** What happened to a person's answer to a pending decision (spec: rows AG-80 to AG-84, C8, C25). */
+export interface ApprovalEntry extends Common {
+  readonly type: 'approval'
+  /** `approval.<past>`. */
+  readonly event: string
+  readonly subject: Subject
+  readonly action: Reading
+  readonly resource?: Reading
+  readonly approval: {
+    readonly id: string
+    readonly op:
+      | 'requested'
+      | 'voted'
+      | 'escalated'
+      | 'approved'
+      | 'denied'
+      | 'expired'
+      | 'cancelled'
+      | 'used'
+      | 'refused'
+    /** The how manieth use of its grant. */
+    readonly use?: number
+    /** The decision that is waited for, or that used the grant. */
+    readonly decision_id?: string
+    /** base64url of SHA-256 over what exactly was asked. */
+    readonly digest?: string
+  }
+}
+
+/** Something was stopped, or may go on. No allow in its scope follows an activation in the log. */
+export interface KillEntry extends Common {
+  readonly type: 'kill'
+  readonly event: 'kill_switch.activated' | 'kill_switch.deactivated'
+  readonly subject?: Subject
+  readonly kill: {
+    readonly id: string
+    readonly op: 'activated' | 'deactivated'
+    readonly scope: 'installation' | 'organization' | 'environment' | 'team' | 'agent' | 'key' | 'action'
+    /** The environment, team, agent id, key id or action pattern; absent for the widest two scopes. */
+    readonly target?: string
+    readonly reason: string
+  }
+}
+
+/** An erasable payload was erased; the entries themselves, and every proof of them, stay. */
+export interface RedactionEntry extends Common {
+  readonly type: 'redaction'
+  readonly event: 'payload.erased'
+  readonly subject?: Subject
+  readonly redaction: {
+    /** Indexes of one log whose payloads are gone: `from` to `upto` (inclusive), of `agent_id` alone if given. */
+    readonly from: number
+    readonly upto: number
+    readonly agent_id?: string
+    readonly count: number
+    readonly reason: string
+  }
+}
+
+export type Entry =
+  DecisionEntry | ActionEntry | ConfigEntry | ApprovalEntry | KillEntry | RedactionEntry | EpochEntry
 
 /** The canonical text of any entry. */
 export const encodeEntry = (entry: Entry): string => canonicalize(entry as unknown as Json)

@@ -21,6 +21,9 @@ const FIXED: Readonly<Record<string, readonly (keyof Projections)[]>> = {
   decision: ['agent_id', 'action_key', 'allowed', 'decision_id'],
   action: ['agent_id', 'action_key', 'allowed', 'decision_id'],
   config: ['agent_id', 'action_key', 'allowed', 'decision_id'],
+  approval: ['agent_id', 'action_key', 'allowed', 'decision_id'],
+  kill: ['agent_id', 'action_key', 'allowed', 'decision_id'],
+  redaction: ['agent_id', 'action_key', 'allowed', 'decision_id'],
   epoch: ['agent_id', 'action_key', 'allowed', 'decision_id'],
 }
 
@@ -60,7 +63,7 @@ function statedBy(entry: Members): Partial<Projections> {
     agent_id: stringOf(objectOf(entry.subject)?.agent_id),
     action_key: stringOf(objectOf(entry.action)?.key),
     allowed: decision ? decision.effect === 'allow' : booleanOf(report?.allowed),
-    decision_id: stringOf(report?.decision_id),
+    decision_id: stringOf(report?.decision_id) ?? stringOf(objectOf(entry.approval)?.decision_id),
   }
 }
 

@@ -15,11 +15,27 @@ export interface RootPrincipal extends Identity {
   readonly kind: 'root'
 }
 
+/** What administrators of one organization have in common, whether a program or a person. */
+interface Administrator extends Identity {
+  /** Null: the whole organization. Otherwise only this team's agents and what belongs to them (row AG-18). */
+  readonly team: string | null
+}
+
 /** An administrator key `adk_…` of one organization. */
-export interface AdminKeyPrincipal extends Identity {
+export interface AdminKeyPrincipal extends Administrator {
   readonly kind: 'admin_key'
   readonly key_id: string
   readonly role: Role
+}
+
+/** A person, by the session of a browser or a token made from it. */
+export interface MemberPrincipal extends Administrator {
+  readonly kind: 'member'
+  readonly member_id: string
+  /** The session that authenticated this request. */
+  readonly session_id: string
+  /** Names of the built-in and the organization's own roles; `permissions` is their union. */
+  readonly roles: readonly string[]
 }
 
 /** An agent, by one of its keys `agk_…`. */
@@ -32,8 +48,12 @@ export interface AgentPrincipal extends Identity {
 }
 
 /** Who asks. Made from credentials by the access guard, never from a body or another header. */
-export type Principal = RootPrincipal | AdminKeyPrincipal | AgentPrincipal
-export type AdminPrincipal = RootPrincipal | AdminKeyPrincipal
+export type Principal = RootPrincipal | AdminKeyPrincipal | MemberPrincipal | AgentPrincipal
+export type AdminPrincipal = RootPrincipal | AdminKeyPrincipal | MemberPrincipal
+
+/** The team that a principal is held to; null: none (the root key, and administrators of the whole organization). */
+export const teamOf = (principal: Principal): string | null =>
+  principal.kind === 'admin_key' || principal.kind === 'member' ? principal.team : null
 
 /** Where the guard leaves the principal for the handler and the log line. */
 export interface WithPrincipal {

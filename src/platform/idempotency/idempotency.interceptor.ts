@@ -134,4 +134,14 @@ function idempotencyKey(request: Request): string | undefined {
   throw new Problem('bad_request', { detail: 'Idempotency-Key must be 1 to 255 visible ASCII characters.' })
 }
 
-const nameOf = (principal: Principal): string => (principal.kind === 'root' ? 'root' : principal.key_id)
+function nameOf(principal: Principal): string {
+  switch (principal.kind) {
+    case 'root':
+      return 'root'
+    case 'member':
+      return principal.member_id
+    case 'admin_key':
+    case 'agent':
+      return principal.key_id
+  }
+}

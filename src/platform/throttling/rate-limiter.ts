@@ -25,6 +25,8 @@ export function rateIdentity(principal: Principal | undefined, ip: string | unde
       return `agent:${principal.agent_id}`
     case 'admin_key':
       return `admin:${principal.key_id}`
+    case 'member':
+      return `member:${principal.member_id}`
     case 'root':
       return 'root'
     default:
