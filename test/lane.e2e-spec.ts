@@ -356,6 +356,7 @@ describe('what is compared', () => {
         ['Expect', '100-continue'],
         ['Expect', 'nothing'],
         ['Idempotency-Key', 'once'],
+        ['Prefer', 'wait=1'],
         ['X-Admin-Key', 'wrong'],
         ['X-Org-ID', 'org_default'],
         ['X-Org-ID', 'org_other'],

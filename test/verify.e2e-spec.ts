@@ -133,6 +133,8 @@ describe('agentguard verify', () => {
       [['verify', 'log.ndjson', '--key', 'a+b+c'], '--key'],
       [['verify', 'log.ndjson', '--checkpoint', 'missing.txt'], 'missing.txt'],
       [['verify', 'log.ndjson', '--unknown'], '--unknown'],
+      [['verify', '--receipt', 'old.txt'], '--key'],
+      [['replay', '--receipt', 'old.txt'], '--receipt'],
       [['nonsense'], 'agentguard'],
     ] as const) {
       const { code, out, err } = await agentguard(args)
@@ -285,8 +287,10 @@ describe('docs/verify.md', () => {
     writeFileSync(path.join(house, '.data/admin-key'), `${proven.app.admin_key}\n`)
     for (const name of ['package.json', 'sdk', 'tools'])
       symlinkSync(path.join(root, name), path.join(house, name))
-    const [commands = '', byHand = ''] = blocks()
-    const here = commands.replaceAll('localhost:8000', new URL(proven.app.url).host)
+    const host = new URL(proven.app.url).host
+    const [here = '', receipt = '', byHand = ''] = blocks().map((block) =>
+      block.replaceAll('localhost:8000', host),
+    )
     const { code, out, err } = await run('bash', ['-euo', 'pipefail', '-c', here], { cwd: house })
     expect([code, err]).toEqual([0, expect.stringMatching(/^(npm warn .*\n)*log\.ndjson: \d/) as string])
     expect(out.match(/^Result {3}VALID$/gm)).toHaveLength(3)
@@ -294,6 +298,22 @@ describe('docs/verify.md', () => {
       /^Replay {3}300 the same, 0 different, 0 not replayable, 0 not replayable because erased$/m,
     )
     expect(out).not.toContain("bundle's own")
+    const agent_key = `AGENT_KEY=${proven.agent.headers['X-Agent-Key'] ?? ''}\n`
+    const receipts = await run('bash', ['-euo', 'pipefail', '-c', agent_key + receipt], { cwd: house })
+    expect([receipts.code, receipts.out]).toEqual([
+      0,
+      expect.stringMatching(/^Decision allow read\n[^]*^Result {3}VALID$/m) as string,
+    ])
+    writeFileSync(
+      path.join(folder, 'altered.json'),
+      readFileSync(path.join(house, 'answer.json'), 'utf8').replace('"allowed":true', '"allowed":false'),
+    )
+    const key = path.join(house, 'key.txt')
+    const altered = await agentguard(['verify', '--receipt', 'altered.json', '--key', key, '--json'])
+    expect([altered.code, JSON.parse(altered.out)]).toMatchObject([
+      FINDING_KINDS.answer.exit,
+      { valid: false, finding: { kind: 'answer', field: 'allowed' } },
+    ])
     const hand = await run('bash', ['-euo', 'pipefail', '-c', byHand], { cwd: house })
     const { leaf } = JSON.parse(readFileSync(path.join(house, 'entry.json'), 'utf8')) as { leaf: string }
     expect(hand.out.trim()).toBe(leaf)

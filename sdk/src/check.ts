@@ -19,7 +19,7 @@ export interface CheckOptions {
 /** Reads a bundle once, from the first line to the last, and gives its verdict. */
 export async function checkBundle(path: string, { keys, checkpoints, each }: CheckOptions): Promise<Verdict> {
   const older = checkpoints.map(readText)
-  const verifier = new BundleVerifier(TOOLS, { keys: keys.flatMap(readKeys), older })
+  const verifier = new BundleVerifier(TOOLS, { keys: keys.flatMap((given) => readKeys(given)), older })
   const source = openLines(path)
   const progress = new Progress('Checking')
   for await (const { lines, read } of source.batches()) {
@@ -44,7 +44,8 @@ export function describeFinding({ kind, index, line, field, detail }: Finding): 
   return `${kind}${where.length > 0 ? ` (${where.join(', ')})` : ''}: ${detail}`
 }
 
-function readKeys(given: string): VerifierKey[] {
+/** A key, or a file with one a line. */
+export function readKeys(given: string, option = '--key'): VerifierKey[] {
   const texts = given.includes('+')
     ? [given]
     : readText(given)
@@ -52,12 +53,12 @@ function readKeys(given: string): VerifierKey[] {
         .filter((line) => line.trim() !== '')
   return texts.map((text) => {
     const key = parseVerifierKey(TOOLS.sha256, text.trim())
-    if (!key.ok) throw new UsageError(`--key: ${key.errors.detail}.`)
+    if (!key.ok) throw new UsageError(`${option}: ${key.errors.detail}.`)
     return key.value
   })
 }
 
-function readText(path: string): string {
+export function readText(path: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch {

@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import { FINDING_KINDS } from '../../src/core/ledger/findings.js'
 import { exportCommand } from './export.command.js'
+import { receiptCommand } from './receipt.command.js'
 import { replayCommand } from './replay.command.js'
 import { UsageError } from './usage.js'
 import { verifyCommand } from './verify.command.js'
@@ -16,6 +17,9 @@ const HELP = `agentguard: check the log of an AgentGuard, without trusting it.
       Checks a bundle offline: every hash, the signed root, columns, payloads, policies,
       and that no allow follows a no. A key is the text of /.well-known/agentguard-keys.json
       that you got another way; a checkpoint is one you kept earlier.
+
+  agentguard verify --receipt <file> --key <vkey|file> [--origin <log>] [--json]
+      Checks a receipt: the answer to POST /enforce with "Prefer: receipt", or a .tlog-proof.
 
   agentguard replay <bundle|-> [--log-id <id>] [--key …] [--checkpoint …] [--json]
       The same, and makes every decision again from its entry, payload, policies and facts.
@@ -39,8 +43,22 @@ async function run([command, ...rest]: string[]): Promise<number> {
         checkpoint: { type: 'string', multiple: true },
         json: { type: 'boolean' },
         'log-id': { type: 'string' },
+        receipt: { type: 'string' },
+        origin: { type: 'string' },
       })
       const [bundle] = positionals
+      const [receipt, origin] = [text(values.receipt), text(values.origin)]
+      if (receipt !== undefined && command === 'verify' && bundle === undefined)
+        return receiptCommand({
+          receipt,
+          origin,
+          keys: list(values.key),
+          witnesses: [],
+          quorum: undefined,
+          json: values.json === true,
+        })
+      if (receipt !== undefined || origin !== undefined)
+        throw new UsageError('agentguard verify --receipt <file> --key <vkey|file> [--origin <log>]')
       if (bundle === undefined || positionals.length > 1)
         throw new UsageError(`agentguard ${command} <bundle|->`)
       const common = {

@@ -1,17 +1,22 @@
-import { Body, Controller, HttpCode, Post, Req } from '@nestjs/common'
-import { ApiOkResponse, ApiTags } from '@nestjs/swagger'
-import type { Request } from 'express'
+import { Body, Controller, HttpCode, Post, Req, Res } from '@nestjs/common'
+import { ApiHeader, ApiOkResponse, ApiTags } from '@nestjs/swagger'
+import type { Request, Response } from 'express'
 import { Access } from '../platform/access/access.decorator.js'
 import { type AgentPrincipal, By } from '../platform/access/principal.js'
+import { prefers } from '../platform/http/prefer.js'
 import { note } from '../platform/logging/request-facts.js'
 import { Limit } from '../platform/throttling/limit.decorator.js'
+import { ReceiptsService } from '../proofs/receipts.service.js'
 import { EnforceAnswer, EnforceDto } from './enforce.dto.js'
 import { EnforceService } from './enforce.service.js'
 
 @ApiTags('enforce')
 @Controller('enforce')
 export class EnforceController {
-  constructor(private readonly enforce: EnforceService) {}
+  constructor(
+    private readonly enforce: EnforceService,
+    private readonly receipts: ReceiptsService,
+  ) {}
 
   /**
    * May I do this?
@@ -19,19 +24,29 @@ export class EnforceController {
    * Decides from the agent's policies: a deny rule wins, then a rule that requires approval, then an allow rule;
    * nothing matching is a deny. A deny is an answer (200), not an error. The answer is given only after its entry
    * is committed to the log; when that cannot be done, the answer is 503 and the action must not be taken.
+   *
+   * With `Prefer: receipt` the answer waits, up to two seconds, for the signed checkpoint that covers its entry, and
+   * carries the proof as `receipt` and `Preference-Applied: receipt`. When none came in time, `receipt` is null and
+   * `receipt_url` says where it will be.
    */
   @Post()
   @HttpCode(200)
   @Access('decisions:create', 'agent')
   @Limit('enforce')
+  @ApiHeader({ name: 'Prefer', required: false, description: '`receipt`: answer with the proof (RFC 7240)' })
   @ApiOkResponse({ type: EnforceAnswer })
   async decide(
     @By() principal: AgentPrincipal,
     @Body() body: EnforceDto,
     @Req() request: Request,
+    @Res({ passthrough: true }) response: Response,
   ): Promise<EnforceAnswer> {
     const answer = await this.enforce.enforce(principal, body)
     note(request, { action: body.action, allowed: answer.allowed })
-    return answer
+    if (!prefers(request, 'receipt')) return answer
+    const { decision_id, log } = answer
+    const receipt = await this.receipts.receipt(principal.org_id, decision_id, log.index)
+    if (receipt !== null) response.setHeader('Preference-Applied', 'receipt')
+    return { ...answer, receipt, receipt_url: `/v1/logs/${decision_id}/proof` }
   }
 }

@@ -74,4 +74,15 @@ export class EnforceAnswer {
   @ApiProperty({ type: 'integer', nullable: true })
   policy_version: number | null
   log: LogPosition
+
+  /**
+   * Only with `Prefer: receipt`: the proof that the decision's entry is in the signed log, a C2SP tlog-proof with the
+   * entry inside; `agentguard verify --receipt` checks it. Null when no checkpoint covered the entry within 2 seconds.
+   */
+  @ApiPropertyOptional({ type: String, nullable: true })
+  receipt?: string | null
+
+  /** Only with `Prefer: receipt`: where the proof is, now or as soon as there is a checkpoint. */
+  @ApiPropertyOptional()
+  receipt_url?: string
 }

@@ -1,4 +1,5 @@
 import { Module } from '@nestjs/common'
+import { ProofsModule } from '../proofs/proofs.module.js'
 import { SnapshotsModule } from '../snapshots/snapshots.module.js'
 import { EnforceController } from './enforce.controller.js'
 import { EnforceLane } from './enforce.lane.js'
@@ -6,7 +7,7 @@ import { EnforceService } from './enforce.service.js'
 
 /** The decision point: `POST /enforce`. */
 @Module({
-  imports: [SnapshotsModule],
+  imports: [SnapshotsModule, ProofsModule],
   controllers: [EnforceController],
   providers: [EnforceService, EnforceLane],
 })

@@ -65,6 +65,17 @@ export async function selectTree(client: PoolClient, org_id: string): Promise<Tr
   return rows[0] ?? null
 }
 
+/** How many entries of these logs their newest checkpoints cover. */
+export async function selectSigned(pool: Pool, org_ids: readonly string[]): Promise<Map<string, number>> {
+  const { rows } = await pool.query<{ org_id: string; signed: number }>({
+    name: 'ledger_signed',
+    text: `SELECT t.org_id, t.signed::float8 AS signed FROM ledger.ledger_tree t
+           JOIN ledger.ledger_head h USING (org_id, epoch) WHERE t.org_id = ANY ($1::text[])`,
+    values: [org_ids],
+  })
+  return new Map(rows.map(({ org_id, signed }) => [org_id, signed]))
+}
+
 /** Counts for the gauges: logs that are halted in their present epoch, and logs with entries no checkpoint covers. */
 export async function selectCounts(pool: Pool): Promise<{ halted: number; unsigned: number }> {
   const { rows } = await pool.query<{ halted: number; unsigned: number }>(

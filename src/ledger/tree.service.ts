@@ -62,20 +62,21 @@ export class TreeService {
    * @param agent_id only an entry of this agent; null: any
    */
   entryProof(org_id: string, log_id: string, agent_id: string | null): Promise<EntryProof> {
+    return this.database.withOrgClient({ org_id }, (client) => proofOf(client, org_id, log_id, agent_id))
+  }
+
+  /** The proofs of several entries of one log, in their order. */
+  entryProofs(org_id: string, log_ids: readonly string[]): Promise<EntryProof[]> {
     return this.database.withOrgClient({ org_id }, async (client) => {
-      const stored = await queries.selectStoredById(client, org_id, log_id, agent_id)
-      if (!stored) return { kind: 'missing' }
-      const newest = await published(client, org_id)
-      if (!newest || newest.size <= stored.index) return { kind: 'pending' }
-      const { index, entry } = stored
-      const hashes = await hashesOf(client, org_id, newest, inclusionPlan(index, newest.size))
-      return {
-        kind: 'proof',
-        index,
-        entry,
-        proof: formatProof({ extra: entry, index, hashes, checkpoint: newest.note }),
-      }
+      const proofs: EntryProof[] = []
+      for (const log_id of log_ids) proofs.push(await proofOf(client, org_id, log_id, null))
+      return proofs
     })
+  }
+
+  /** How many entries of these logs are under a checkpoint. */
+  signedSizes(org_ids: readonly string[]): Promise<Map<string, number>> {
+    return queries.selectSigned(this.database.background, org_ids)
   }
 
   /**
@@ -135,6 +136,26 @@ export class TreeService {
         concerns: (row, text) => row.agent_id === agent_id || agentOf(text) === agent_id,
       }),
     })
+  }
+}
+
+async function proofOf(
+  client: PoolClient,
+  org_id: string,
+  log_id: string,
+  agent_id: string | null,
+): Promise<EntryProof> {
+  const stored = await queries.selectStoredById(client, org_id, log_id, agent_id)
+  if (!stored) return { kind: 'missing' }
+  const newest = await published(client, org_id)
+  if (!newest || newest.size <= stored.index) return { kind: 'pending' }
+  const { index, entry } = stored
+  const hashes = await hashesOf(client, org_id, newest, inclusionPlan(index, newest.size))
+  return {
+    kind: 'proof',
+    index,
+    entry,
+    proof: formatProof({ extra: entry, index, hashes, checkpoint: newest.note }),
   }
 }
 

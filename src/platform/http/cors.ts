@@ -11,6 +11,7 @@ const ALLOWED_HEADERS = [
   'X-Request-ID',
   'Idempotency-Key',
   'If-Match',
+  'Prefer',
 ]
 
 const EXPOSED_HEADERS = [
@@ -24,6 +25,7 @@ const EXPOSED_HEADERS = [
   'RateLimit-Policy',
   'Retry-After',
   'Idempotent-Replayed',
+  'Preference-Applied',
 ]
 
 /** What `CORS_ORIGINS` allows, for the middleware; undefined when nothing. */

@@ -51,6 +51,7 @@ export function plainRequest(request: IncomingMessage, paths: ReadonlySet<string
       case 'x-admin-key':
       case 'x-org-id':
       case 'idempotency-key':
+      case 'prefer':
       case 'origin':
       case 'expect':
       case 'upgrade':
