@@ -2,7 +2,8 @@ import type { PoolClient } from 'pg'
 import { type CompactTree, HASH_BYTES, leafHash } from '../core/ledger/merkle.js'
 import { TILE_WIDTH } from '../core/ledger/tiles.js'
 import { differingColumn } from '../core/ledger/projections.js'
-import { selectTiles, type StoredEntry, type TreeState } from './proofs.queries.js'
+import type { StoredEntry } from './stored-entries.queries.js'
+import { selectTiles, type TreeState } from './trees.queries.js'
 import { keyOf, sha256, TileGrowths } from './tree-tiles.js'
 
 /** What can be wrong with a log, in the words of `GET /logs/verify` and of a halt. */

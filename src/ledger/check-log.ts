@@ -3,7 +3,9 @@ import type { Checkpoint } from '../core/ledger/checkpoint.js'
 import { CompactTree } from '../core/ledger/merkle.js'
 import type { Database } from '../platform/database/database.service.js'
 import { CHECK_CHUNK, checkChunk, type CheckOptions, type Finding } from './check-entries.js'
-import * as queries from './proofs.queries.js'
+import * as checkpointQueries from './checkpoints.queries.js'
+import * as entryQueries from './stored-entries.queries.js'
+import * as treeQueries from './trees.queries.js'
 import type { Remembered } from './signer-memory.js'
 import { openCheckpoint, publicKeyOf } from './signing.js'
 import { sha256 } from './tree-tiles.js'
@@ -13,14 +15,14 @@ export interface LogCheck {
   readonly entries: number
   readonly finding: Finding | null
   /** Why the log is not signed any more, when it is not. */
-  readonly halt: queries.Halt | null
+  readonly halt: checkpointQueries.Halt | null
   /** The newest checkpoint that was held against the entries; null when the log has none that is genuine. */
   readonly checkpoint: Checkpoint | null
 }
 
 export interface LogCheckOptions extends Pick<CheckOptions, 'concerns'> {
   /** Counts an entry as one of the caller's. */
-  readonly counts?: (row: queries.StoredEntry) => boolean
+  readonly counts?: (row: entryQueries.StoredEntry) => boolean
   /** What this process's signer remembers of the log, where there is one. */
   readonly remembered?: (origin: string) => Remembered | undefined
   /** Of this process's signer; trusted beside the recorded ones. */
@@ -39,11 +41,11 @@ export async function checkLog(
   options: LogCheckOptions = {},
 ): Promise<LogCheck | null> {
   const begin = await database.withOrgClient({ org_id }, async (client) => {
-    const state = await queries.selectTree(client, org_id)
+    const state = await treeQueries.selectTree(client, org_id)
     if (!state) return null
-    const checkpoints = await queries.selectCheckpoints(client, org_id, state.epoch)
-    const halt = await queries.selectHalt(client, org_id, state.epoch)
-    return { state, checkpoints, halt, keys: await queries.selectSignerKeys(client) }
+    const checkpoints = await checkpointQueries.selectCheckpoints(client, org_id, state.epoch)
+    const halt = await checkpointQueries.selectHalt(client, org_id, state.epoch)
+    return { state, checkpoints, halt, keys: await checkpointQueries.selectSignerKeys(client) }
   })
   if (!begin) return null
   const { state, halt } = begin
@@ -73,7 +75,7 @@ export async function checkLog(
 
 /** What a stored checkpoint states; null when it is not signed by us, or its columns say something else. */
 function genuineOf(
-  stored: queries.StoredCheckpoint,
+  stored: checkpointQueries.StoredCheckpoint,
   origin: string,
   public_keys: readonly Uint8Array[],
 ): Checkpoint | null {
@@ -83,7 +85,7 @@ function genuineOf(
 
 async function readThrough(
   database: Database,
-  state: queries.TreeState,
+  state: treeQueries.TreeState,
   marks: readonly Pick<Checkpoint, 'size' | 'root'>[],
   options: LogCheckOptions,
 ): Promise<{ finding: Finding | null; entries: number }> {
@@ -97,7 +99,7 @@ async function readThrough(
   }
   const read = (from: number) => {
     const rows = database.withOrgClient({ org_id }, (client) =>
-      queries.selectStored(client, org_id, from, endOf(from)),
+      entryQueries.selectStored(client, org_id, from, endOf(from)),
     )
     rows.catch(() => undefined) // it is awaited later, or not at all
     return rows
@@ -129,12 +131,12 @@ async function readThrough(
 async function findStray(
   client: PoolClient,
   org_id: string,
-  { size, integrated }: queries.TreeState,
+  { size, integrated }: treeQueries.TreeState,
   marks: readonly Pick<Checkpoint, 'size'>[],
 ): Promise<Finding | null> {
   const largest = marks[marks.length - 1]?.size ?? 0
   if (largest > Math.min(size, integrated))
     return { index: Math.min(size, integrated), reason: 'history_truncated' }
-  const stray = await queries.selectStray(client, org_id)
+  const stray = await entryQueries.selectStray(client, org_id)
   return stray === null ? null : { index: stray, reason: 'entry_unexpected' }
 }

@@ -7,7 +7,9 @@ import { Shutdown } from '../platform/http/shutdown.js'
 import { CHECK_CHUNK, checkChunk, type Finding } from './check-entries.js'
 import { checkLog } from './check-log.js'
 import { Loop } from './loop.js'
-import * as queries from './proofs.queries.js'
+import * as checkpointQueries from './checkpoints.queries.js'
+import * as entryQueries from './stored-entries.queries.js'
+import * as treeQueries from './trees.queries.js'
 import { type Remembered, SignerMemory } from './signer-memory.js'
 import { installationOf, signCheckpoint, vkeyOf } from './signing.js'
 import { edgeTiles, loadTree, MissingTile } from './tree-tiles.js'
@@ -25,7 +27,7 @@ export type SignStep = 'checked' | 'remembered' | 'signed' | 'published'
 
 /** A log that may be signed at `size`. */
 interface Signable {
-  readonly state: queries.TreeState
+  readonly state: treeQueries.TreeState
   readonly size: number
   readonly root: Buffer
 }
@@ -102,7 +104,7 @@ export class SignWorker implements OnApplicationBootstrap {
     // The server ends idle sessions when it goes; the next statement then fails and the lock is asked for again.
     client.on('error', ignore)
     try {
-      if (await queries.lockSigner(client)) {
+      if (await checkpointQueries.lockSigner(client)) {
         this.memory?.load() // whoever signed before has written since this process began
         return (this.session = client)
       }
@@ -124,7 +126,7 @@ export class SignWorker implements OnApplicationBootstrap {
     await this.compareAll(client, memory)
     const signable: Signable[] = []
     let entries = 0
-    for (const state of await queries.selectUnsigned(client, [...this.refused], LOGS_A_ROUND)) {
+    for (const state of await treeQueries.selectUnsigned(client, [...this.refused], LOGS_A_ROUND)) {
       if (this.loop.stopped || entries >= ENTRIES_A_ROUND) break
       const ready = await this.check(memory, state)
       if (!ready) continue
@@ -151,7 +153,7 @@ export class SignWorker implements OnApplicationBootstrap {
       note: signCheckpoint({ origin, size, root }, key, public_key),
     }))
     this.at('signed')
-    const published = await queries.publish(client, checkpoints)
+    const published = await checkpointQueries.publish(client, checkpoints)
     this.at('published')
     return published.size
   }
@@ -164,12 +166,12 @@ export class SignWorker implements OnApplicationBootstrap {
   ): Promise<void> {
     if (this.recorded || !first) return
     const name = installationOf(first.state.origin)
-    await queries.recordSignerKey(client, name, vkeyOf(name, public_key))
+    await checkpointQueries.recordSignerKey(client, name, vkeyOf(name, public_key))
     this.recorded = true
   }
 
   /** Whether the log continues what was signed. Null: not to be signed now, or never again. */
-  private async check(memory: SignerMemory, state: queries.TreeState): Promise<Signable | null> {
+  private async check(memory: SignerMemory, state: treeQueries.TreeState): Promise<Signable | null> {
     const known = memory.of(state.origin)
     if (known?.halted !== undefined) {
       await this.halt(memory, state, { index: null, reason: known.halted })
@@ -189,18 +191,18 @@ export class SignWorker implements OnApplicationBootstrap {
 
   /** The tree at `size`, made from what is remembered and the entries themselves; or what is wrong with them. */
   private async readAgain(
-    state: queries.TreeState,
+    state: treeQueries.TreeState,
     known: Remembered | undefined,
     size: number,
   ): Promise<CompactTree | Finding> {
     const { org_id, epoch } = state
     const from = known?.size ?? 0
     const begin = await this.database.withOrgClient(state, async (client): Promise<CompactTree | Finding> => {
-      if (!known && epoch > 1 && (await queries.selectEpochEntry(client, org_id, epoch)) === null) {
+      if (!known && epoch > 1 && (await entryQueries.selectEpochEntry(client, org_id, epoch)) === null) {
         return { index: null, reason: 'epoch_unrecorded' }
       }
       try {
-        return loadTree(from, await queries.selectTiles(client, org_id, epoch, edgeTiles(from)))
+        return loadTree(from, await treeQueries.selectTiles(client, org_id, epoch, edgeTiles(from)))
       } catch (error) {
         if (error instanceof MissingTile) return { index: error.index, reason: 'tile_missing' }
         throw error
@@ -211,7 +213,7 @@ export class SignWorker implements OnApplicationBootstrap {
     while (begin.size < size) {
       const to = Math.min(size, begin.size + CHECK_CHUNK)
       const finding = await this.database.withOrgClient(state, async (client) => {
-        const rows = await queries.selectStored(client, org_id, begin.size, to)
+        const rows = await entryQueries.selectStored(client, org_id, begin.size, to)
         return checkChunk(client, state, begin, to, rows)
       })
       if (finding) return finding
@@ -220,7 +222,7 @@ export class SignWorker implements OnApplicationBootstrap {
   }
 
   /** The stored tree is not the one that was signed: reads everything to say from where on. */
-  private async locate({ org_id, signed }: queries.TreeState): Promise<Finding> {
+  private async locate({ org_id, signed }: treeQueries.TreeState): Promise<Finding> {
     const { memory } = this
     const result = await checkLog(this.database, org_id, {
       remembered: (origin) => memory?.of(origin),
@@ -235,7 +237,7 @@ export class SignWorker implements OnApplicationBootstrap {
    */
   private async compareAll(client: PoolClient, memory: SignerMemory): Promise<void> {
     if (performance.now() - this.compared_at < COMPARE_MS) return
-    for (const state of await queries.selectTrees(client)) {
+    for (const state of await treeQueries.selectTrees(client)) {
       const known = memory.of(state.origin)
       if (known && known.halted === undefined && state.size < known.size) {
         await this.halt(memory, state, { index: state.size, reason: 'history_truncated' })
@@ -244,18 +246,22 @@ export class SignWorker implements OnApplicationBootstrap {
     this.compared_at = performance.now()
   }
 
-  private async halt(memory: SignerMemory, state: queries.TreeState, halt: queries.Halt): Promise<void> {
+  private async halt(
+    memory: SignerMemory,
+    state: treeQueries.TreeState,
+    halt: checkpointQueries.Halt,
+  ): Promise<void> {
     const { org_id, epoch, origin } = state
     const known = memory.of(origin) ?? { origin, size: 0, root: '' }
     if (known.halted === undefined) await memory.remember([{ ...known, halted: halt.reason }])
-    await queries.insertHalt(this.database.background, org_id, epoch, halt)
+    await checkpointQueries.insertHalt(this.database.background, org_id, epoch, halt)
     this.logger.error(
       { org_id, origin, index: halt.index, reason: halt.reason },
       'a log differs from what was signed and is not signed any more; see GET /logs/verify',
     )
   }
 
-  private refuse({ org_id, origin, signed }: queries.TreeState): null {
+  private refuse({ org_id, origin, signed }: treeQueries.TreeState): null {
     if (this.refused.has(origin)) return null
     this.refused.add(origin)
     this.logger.error(

@@ -8,7 +8,7 @@ import {
   rangeNodes,
 } from '../core/ledger/merkle.js'
 import { type Tile, TILE_WIDTH, tileNodes, tilesOfPlan } from '../core/ledger/tiles.js'
-import type { StoredTile, TileGrowth, TileName } from './proofs.queries.js'
+import type { StoredTile, TileGrowth, TileName } from './trees.queries.js'
 
 /** Levels of the tree in one tile: 256 = 2 ** 8. */
 const TILE_HEIGHT = 8

@@ -6,7 +6,9 @@ import { formatProof } from '../core/ledger/proof.js'
 import { encodeEntries, type TilePath, tileWidth, TILE_WIDTH } from '../core/ledger/tiles.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { checkLog, type LogCheck } from './check-log.js'
-import * as queries from './proofs.queries.js'
+import * as checkpointQueries from './checkpoints.queries.js'
+import * as entryQueries from './stored-entries.queries.js'
+import * as treeQueries from './trees.queries.js'
 import { SignWorker } from './sign.worker.js'
 import { publicKeyOf, vkeyOf } from './signing.js'
 import { nodesFrom, sha256, tilesFor } from './tree-tiles.js'
@@ -49,10 +51,10 @@ export class TreeService {
       if (!newest || tileWidth(level, index, newest.size) < width) return null
       if (kind === 'entries') {
         const from = index * TILE_WIDTH
-        const entries = await queries.selectEntryBytes(client, org_id, from, from + width)
+        const entries = await entryQueries.selectEntryBytes(client, org_id, from, from + width)
         return entries.length === width ? Buffer.from(encodeEntries(entries)) : null
       }
-      const [tile] = await queries.selectTiles(client, org_id, newest.epoch, [{ level, tile: index }])
+      const [tile] = await treeQueries.selectTiles(client, org_id, newest.epoch, [{ level, tile: index }])
       return tile && tile.hashes.length >= width * 32 ? tile.hashes.subarray(0, width * 32) : null
     })
   }
@@ -76,7 +78,7 @@ export class TreeService {
 
   /** How many entries of these logs are under a checkpoint. */
   signedSizes(org_ids: readonly string[]): Promise<Map<string, number>> {
-    return queries.selectSigned(this.database.background, org_ids)
+    return treeQueries.selectSigned(this.database.background, org_ids)
   }
 
   /**
@@ -103,8 +105,8 @@ export class TreeService {
    * The keys that checkpoints of this installation are or were signed with.
    * @param name what the keys are to be called in their text: the installation, or a log's origin
    */
-  async keys(name: string | undefined): Promise<queries.SignerKey[]> {
-    const keys = await queries.selectSignerKeys(this.database.background)
+  async keys(name: string | undefined): Promise<checkpointQueries.SignerKey[]> {
+    const keys = await checkpointQueries.selectSignerKeys(this.database.background)
     if (name === undefined) return keys
     return keys.flatMap((key) => {
       const public_key = publicKeyOf(key.vkey)
@@ -117,8 +119,8 @@ export class TreeService {
     tx: Tx,
     org_id: string,
   ): Promise<{ epoch: number; origin: string; previous?: { origin: string; size: number; root: string } }> {
-    const previous = await queries.selectPrevious(tx, org_id)
-    const started = await queries.startEpoch(tx, org_id)
+    const previous = await checkpointQueries.selectPrevious(tx, org_id)
+    const started = await checkpointQueries.startEpoch(tx, org_id)
     return { ...started, ...(previous && { previous }) }
   }
 
@@ -145,7 +147,7 @@ async function proofOf(
   log_id: string,
   agent_id: string | null,
 ): Promise<EntryProof> {
-  const stored = await queries.selectStoredById(client, org_id, log_id, agent_id)
+  const stored = await entryQueries.selectStoredById(client, org_id, log_id, agent_id)
   if (!stored) return { kind: 'missing' }
   const newest = await published(client, org_id)
   if (!newest || newest.size <= stored.index) return { kind: 'pending' }
@@ -160,9 +162,9 @@ async function proofOf(
 }
 
 async function published(client: PoolClient, org_id: string): Promise<Published | null> {
-  const state = await queries.selectTree(client, org_id)
+  const state = await treeQueries.selectTree(client, org_id)
   if (!state) return null
-  const newest = await queries.selectNewestCheckpoint(client, org_id, state.epoch)
+  const newest = await checkpointQueries.selectNewestCheckpoint(client, org_id, state.epoch)
   return newest && { ...newest, epoch: state.epoch }
 }
 
@@ -172,6 +174,6 @@ async function hashesOf(
   { epoch, size }: Pick<Published, 'epoch' | 'size'>,
   plan: ProofPlan,
 ): Promise<Uint8Array[]> {
-  const tiles = await queries.selectTiles(client, org_id, epoch, tilesFor(plan, size))
+  const tiles = await treeQueries.selectTiles(client, org_id, epoch, tilesFor(plan, size))
   return proofHashes(sha256, plan, nodesFrom(size, tiles))
 }

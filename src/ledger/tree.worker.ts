@@ -6,7 +6,9 @@ import { errorField } from '../platform/http/error-code.js'
 import { Shutdown } from '../platform/http/shutdown.js'
 import { Metrics } from '../platform/metrics/metrics.js'
 import { Loop } from './loop.js'
-import * as queries from './proofs.queries.js'
+import * as checkpointQueries from './checkpoints.queries.js'
+import * as entryQueries from './stored-entries.queries.js'
+import * as treeQueries from './trees.queries.js'
 import { edgeTiles, loadTree, MissingTile, TileGrowths } from './tree-tiles.js'
 
 /** Entries a transaction: what is hashed at once between two turns of the event loop (about 3 ms). */
@@ -30,7 +32,7 @@ export class BrokenLog extends Error {
 }
 
 /** What an error says about the log itself; null when it is about something else, such as the connection. */
-function haltOf(error: unknown): queries.Halt | null {
+function haltOf(error: unknown): checkpointQueries.Halt | null {
   if (error instanceof BrokenLog) return { index: error.index, reason: error.message }
   if (error instanceof MissingTile) return { index: error.index, reason: 'tile_missing' }
   if (errorField(error, 'code') === TILE_ENDS_ELSEWHERE) return { index: null, reason: 'tile_changed' }
@@ -68,7 +70,7 @@ export class TreeWorker implements OnApplicationBootstrap {
 
   /** Brings every log's tree up to its present size. True when there was anything to do. */
   async round(): Promise<boolean> {
-    const behind = await queries.selectBehind(this.database.background, LOGS_A_ROUND)
+    const behind = await treeQueries.selectBehind(this.database.background, LOGS_A_ROUND)
     for (const { org_id, epoch } of behind) {
       try {
         while (!this.loop.stopped && (await this.integrate(org_id))) this.step(org_id)
@@ -76,7 +78,7 @@ export class TreeWorker implements OnApplicationBootstrap {
         const halt = haltOf(error)
         if (!halt) throw error
         this.logger.error({ org_id, ...halt, err: error }, 'a log is broken and will not be signed')
-        await queries.insertHalt(this.database.background, org_id, epoch, halt)
+        await checkpointQueries.insertHalt(this.database.background, org_id, epoch, halt)
       }
     }
     return behind.length > 0
@@ -88,25 +90,25 @@ export class TreeWorker implements OnApplicationBootstrap {
   /** One chunk of one log in one transaction. False when there is nothing to do, or somebody else does it. */
   private integrate(org_id: string): Promise<boolean> {
     return this.database.withOrgClient({ org_id }, async (client) => {
-      if (!(await queries.lockTree(client, org_id))) return false
-      const state = await queries.selectTree(client, org_id)
+      if (!(await treeQueries.lockTree(client, org_id))) return false
+      const state = await treeQueries.selectTree(client, org_id)
       if (!state || state.integrated >= state.size) return false
       const { epoch, integrated: from } = state
       const to = Math.min(state.size, from + CHUNK)
       const leaves = await this.leaves(client, org_id, from, to)
-      const tree = loadTree(from, await queries.selectTiles(client, org_id, epoch, edgeTiles(from)))
+      const tree = loadTree(from, await treeQueries.selectTiles(client, org_id, epoch, edgeTiles(from)))
       const growth = new TileGrowths()
       for (let at = 0; at < leaves.length; at += HASH_BYTES) {
         tree.append(leaves.subarray(at, at + HASH_BYTES), growth.completed)
       }
-      return queries.integrate(client, org_id, epoch, from, to, growth.list())
+      return treeQueries.integrate(client, org_id, epoch, from, to, growth.list())
     })
   }
 
   private async leaves(client: PoolClient, org_id: string, from: number, to: number): Promise<Buffer> {
-    const { count, indexes, hashes } = await queries.selectLeaves(client, org_id, from, to)
+    const { count, indexes, hashes } = await entryQueries.selectLeaves(client, org_id, from, to)
     if (hashes && count === to - from && indexes === count) return hashes
-    const gap = await queries.selectFirstGap(client, org_id, from, to)
+    const gap = await entryQueries.selectFirstGap(client, org_id, from, to)
     throw new BrokenLog(gap ?? from, 'entry_missing')
   }
 
@@ -114,7 +116,7 @@ export class TreeWorker implements OnApplicationBootstrap {
   private async count(): Promise<{ halted: number; unsigned: number }> {
     const now = performance.now()
     if (this.counts.at === 0 || now - this.counts.at > COUNTS_MS) {
-      this.counts = { ...(await queries.selectCounts(this.database.background)), at: now }
+      this.counts = { ...(await treeQueries.selectCounts(this.database.background)), at: now }
     }
     return this.counts
   }

@@ -1,0 +1,137 @@
+import type { PoolClient } from 'pg'
+
+export interface Leaves {
+  readonly count: number
+  /** Different indexes among them. */
+  readonly indexes: number
+  readonly first: number | null
+  readonly last: number | null
+  /** SHA-256(0x00 ‖ entry) of each, in order of index. */
+  readonly hashes: Buffer | null
+}
+
+/**
+ * Leaf hashes of the entries from `from` to below `to`. PostgreSQL hashes, so that the bytes need not travel; the
+ * signer hashes them again itself before it signs.
+ */
+export async function selectLeaves(
+  client: PoolClient,
+  org_id: string,
+  from: number,
+  to: number,
+): Promise<Leaves> {
+  const { rows } = await client.query<Leaves>({
+    name: 'ledger_leaves',
+    text: `SELECT count(*)::integer AS count, count(DISTINCT index)::integer AS indexes, min(index)::float8 AS first, max(index)::float8 AS last,
+                  string_agg(sha256('\\x00'::bytea || entry), ''::bytea ORDER BY index) AS hashes
+           FROM ledger.ledger_entry WHERE org_id = $1 AND index >= $2 AND index < $3`,
+    values: [org_id, from, to],
+  })
+  return rows[0] ?? { count: 0, indexes: 0, first: null, last: null, hashes: null }
+}
+
+/** The first index in a range that is not there exactly once. */
+export async function selectFirstGap(
+  client: PoolClient,
+  org_id: string,
+  from: number,
+  to: number,
+): Promise<number | null> {
+  const { rows } = await client.query<{ index: number | null }>(
+    `SELECT min(i)::float8 AS index FROM generate_series($2::bigint, $3::bigint - 1) AS i
+     WHERE (SELECT count(*) FROM ledger.ledger_entry e WHERE e.org_id = $1 AND e.index = i) <> 1`,
+    [org_id, from, to],
+  )
+  return rows[0]?.index ?? null
+}
+
+/** One stored entry with its columns; times in milliseconds. */
+export interface StoredEntry {
+  readonly index: number
+  readonly org_id: string
+  readonly id: string
+  readonly ts: number
+  readonly type: string
+  readonly agent_id: string | null
+  readonly action_key: string | null
+  readonly allowed: boolean | null
+  readonly decision_id: string | null
+  readonly retention_days: number
+  readonly entry: Buffer
+}
+
+const STORED = `index::float8 AS index, org_id, id::text AS id, (extract(epoch FROM ts) * 1000)::float8 AS ts, type, agent_id,
+  action_key, allowed, decision_id::text AS decision_id, retention_days, entry`
+
+/** Stored entries from `from` to below `to` in order of index, with everything that is beside the bytes. */
+export async function selectStored(
+  client: PoolClient,
+  org_id: string,
+  from: number,
+  to: number,
+): Promise<StoredEntry[]> {
+  const { rows } = await client.query<StoredEntry>({
+    name: 'ledger_stored',
+    text: `SELECT ${STORED} FROM ledger.ledger_entry
+           WHERE org_id = $1 AND index >= $2 AND index < $3 ORDER BY index, id`,
+    values: [org_id, from, to],
+  })
+  return rows
+}
+
+/** The bytes of the entries from `from` to below `to`, in order of index. */
+export async function selectEntryBytes(
+  client: PoolClient,
+  org_id: string,
+  from: number,
+  to: number,
+): Promise<Buffer[]> {
+  const { rows } = await client.query<{ entry: Buffer }>(
+    'SELECT entry FROM ledger.ledger_entry WHERE org_id = $1 AND index >= $2 AND index < $3 ORDER BY index',
+    [org_id, from, to],
+  )
+  return rows.map((row) => row.entry)
+}
+
+/** One entry by its id, of one agent only when `agent_id` is given. */
+export async function selectStoredById(
+  client: PoolClient,
+  org_id: string,
+  id: string,
+  agent_id: string | null,
+): Promise<{ index: number; entry: Buffer } | null> {
+  const { rows } = await client.query<{ index: number; entry: Buffer }>(
+    `SELECT index::float8 AS index, entry FROM ledger.ledger_entry
+     WHERE org_id = $1 AND id = $2 AND ($3::text IS NULL OR agent_id = $3)`,
+    [org_id, id, agent_id],
+  )
+  return rows[0] ?? null
+}
+
+/** An index outside 0 … size-1, seen together with the size; null when there is none. */
+export async function selectStray(client: PoolClient, org_id: string): Promise<number | null> {
+  const { rows } = await client.query<{ index: number | null }>(
+    `SELECT (SELECT min(e.index) FROM ledger.ledger_entry e
+             WHERE e.org_id = h.org_id AND (e.index >= h.size OR e.index < 0))::float8 AS index
+     FROM ledger.ledger_head h WHERE h.org_id = $1`,
+    [org_id],
+  )
+  return rows[0]?.index ?? null
+}
+
+/** The entry that began an epoch, if the log has it; its index. */
+export async function selectEpochEntry(
+  client: PoolClient,
+  org_id: string,
+  epoch: number,
+): Promise<number | null> {
+  const { rows } = await client.query<{ index: number; entry: Buffer }>(
+    `SELECT index::float8 AS index, entry FROM ledger.ledger_entry WHERE org_id = $1 AND type = 'epoch' ORDER BY index`,
+    [org_id],
+  )
+  const found = rows.find(({ entry }) => {
+    const { epoch: begun } = JSON.parse(entry.toString()) as { epoch?: { number?: unknown } }
+    return begun?.number === epoch
+  })
+  return found?.index ?? null
+}
