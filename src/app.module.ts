@@ -2,6 +2,7 @@ import { Module, type DynamicModule } from '@nestjs/common'
 import { AccessModule } from './platform/access/access.module.js'
 import { ClockModule } from './platform/clock/clock.module.js'
 import { ConfigModule } from './platform/config/config.module.js'
+import { CryptoModule } from './platform/crypto/crypto.module.js'
 import type { Settings } from './platform/config/settings.js'
 import type { Connections } from './platform/database/connections.js'
 import { DatabaseModule } from './platform/database/database.module.js'
@@ -27,6 +28,7 @@ import { ProofsModule } from './proofs/proofs.module.js'
 
 const PLATFORM = [
   ClockModule,
+  CryptoModule,
   LoggingModule,
   MetricsModule,
   HttpModule,

@@ -4,6 +4,7 @@ import type { Entry } from '../src/core/ledger/entry.js'
 import { uuidv7 } from '../src/core/ids.js'
 import type { AppendOutcome } from '../src/ledger/append-queue.js'
 import { LedgerService } from '../src/ledger/ledger.service.js'
+import { KeyRing } from '../src/platform/crypto/key-ring.js'
 import { Clock } from '../src/platform/clock/clock.js'
 import type { Settings } from '../src/platform/config/settings.js'
 import { assertDatabase } from '../src/platform/database/assertions.js'
@@ -28,8 +29,8 @@ beforeAll(async () => {
   await owner.connect()
   database = new Database(connectionsOfLogins(test), { max: 10, timeout_ms: 2_000, recycle_s: 3_600 })
   await database.onApplicationBootstrap()
-  const settings = { ledger_kek: randomBytes(32), ledger_origin: 'ledger.test' } as unknown as Settings
-  ledger = new LedgerService(database, new Clock(), settings)
+  const settings = { ledger_origin: 'ledger.test' } as unknown as Settings
+  ledger = new LedgerService(database, new Clock(), settings, new KeyRing(randomBytes(32)))
   await database.withOrg(root, async (tx) => {
     await tx.organization.create({ data: { org_id: ORG, name: 'Ledger' } })
     await ledger.open(tx, ORG)

@@ -19,6 +19,7 @@ import { Problem } from '../core/problems.js'
 import type { Principal } from '../platform/access/principal.js'
 import { Settings } from '../platform/config/settings.js'
 import { Clock } from '../platform/clock/clock.js'
+import { KeyRing } from '../platform/crypto/key-ring.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { type AppendOutcome, AppendQueue } from './append-queue.js'
 import * as queries from './ledger.queries.js'
@@ -78,8 +79,9 @@ export class LedgerService {
     private readonly database: Database,
     private readonly clock: Clock,
     private readonly settings: Settings,
+    ring: KeyRing,
   ) {
-    this.sealer = new PayloadSealer(database.hot, settings.ledger_kek)
+    this.sealer = new PayloadSealer(database.hot, ring)
     this.queue = new AppendQueue(database.hot, {
       on_fault: (error) => this.logger.warn({ err: error }, 'a batch could not be appended'),
     })

@@ -10,6 +10,7 @@ import type { Pool } from 'pg'
 import { canonicalize, type Json } from '../core/ledger/canonical.js'
 import type { PayloadCommitment } from '../core/ledger/entry.js'
 import { uuidv7 } from '../core/ids.js'
+import type { KeyRing } from '../platform/crypto/key-ring.js'
 import { within } from '../platform/clock/within.js'
 import { type DataKeyRow, ensureDataKey } from './ledger.queries.js'
 
@@ -42,18 +43,12 @@ interface DataKey {
  * LEDGER_KEK; committed to by a salted hash, so that erasing the row breaks no proof and the hash tells nothing.
  */
 export class PayloadSealer {
-  private readonly kek: KeyObject
-  private readonly kek_id: string
   private readonly keys = new Map<string, DataKey>()
 
   constructor(
     private readonly pool: Pool,
-    kek: Uint8Array,
-  ) {
-    if (kek.length !== 32) throw new Error('LEDGER_KEK must be 32 bytes')
-    this.kek = createSecretKey(kek)
-    this.kek_id = createHash('sha256').update('agentguard/kek/v1\0').update(kek).digest('hex').slice(0, 16)
-  }
+    private readonly ring: KeyRing,
+  ) {}
 
   /**
    * @param log the log's origin and @param id the entry's id: bound as additional data, so that a payload cannot be
@@ -133,24 +128,13 @@ export class PayloadSealer {
 
   private wrap(org_id: string, month: string, data_key: Buffer): DataKeyRow {
     const dek_id = uuidv7(Date.now(), randomBytes(10))
-    const nonce = randomBytes(NONCE_BYTES)
-    const cipher = createCipheriv(CIPHER, this.kek, nonce).setAAD(keyBinding(org_id, month, dek_id))
-    const wrapped = Buffer.concat([nonce, cipher.update(data_key), cipher.final(), cipher.getAuthTag()])
-    return { dek_id, kek_id: this.kek_id, wrapped }
+    const { kek_id, bytes } = this.ring.seal(null, keyBinding(org_id, month, dek_id), data_key)
+    return { dek_id, kek_id, wrapped: bytes }
   }
 
-  private unwrap(org_id: string, month: string, row: DataKeyRow): KeyObject {
-    if (row.kek_id !== this.kek_id) {
-      throw new Error(
-        `data key ${row.dek_id} is wrapped by another LEDGER_KEK (${row.kek_id}); restore that key`,
-      )
-    }
-    const nonce = row.wrapped.subarray(0, NONCE_BYTES)
-    const tag = row.wrapped.subarray(row.wrapped.length - TAG_BYTES)
-    const decipher = createDecipheriv(CIPHER, this.kek, nonce).setAAD(keyBinding(org_id, month, row.dek_id))
-    decipher.setAuthTag(tag)
-    const sealed = row.wrapped.subarray(NONCE_BYTES, row.wrapped.length - TAG_BYTES)
-    return createSecretKey(Buffer.concat([decipher.update(sealed), decipher.final()]))
+  private unwrap(org_id: string, month: string, { dek_id, kek_id, wrapped }: DataKeyRow): KeyObject {
+    const sealed = { kek_id, bytes: wrapped }
+    return createSecretKey(this.ring.open(null, keyBinding(org_id, month, dek_id), sealed))
   }
 }
 
@@ -158,5 +142,4 @@ export class PayloadSealer {
 export const monthOf = (ts: number): string => `${new Date(ts).toISOString().slice(0, 7)}-01`
 
 const additionalData = (log: string, id: string): Buffer => Buffer.from(`${log}\0${id}`)
-const keyBinding = (org_id: string, month: string, dek_id: string): Buffer =>
-  Buffer.from(`${org_id}\0${month}\0${dek_id}`)
+const keyBinding = (org_id: string, month: string, dek_id: string): string => `${org_id}\0${month}\0${dek_id}`

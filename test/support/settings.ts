@@ -18,6 +18,7 @@ export function testSettings(overrides: Partial<Settings> = {}): Settings {
     admin_api_key_source: { kind: 'environment', variable: 'ADMIN_API_KEY' },
     ledger_kek: Uint8Array.from({ length: 32 }, (_, index) => index * 7),
     ledger_kek_source: { kind: 'environment', variable: 'LEDGER_KEK' },
+    ledger_kek_previous: [],
     ledger_origin: undefined,
     ledger_signer_dir: undefined,
     ledger_public_proofs: false,

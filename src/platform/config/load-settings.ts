@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { parseRateLimits, parseWindows, rateLimits, type RateLimits } from '../throttling/limits.js'
 import { EnvironmentReader, type Environment } from './environment.js'
-import { ledgerKek, rootKey } from './secrets.js'
+import { ledgerKek, previousKeks, rootKey } from './secrets.js'
 import { ConfigurationError, LOG_LEVELS, NODE_ENVS, type Settings } from './settings.js'
 
 const DAY_S = 86_400
@@ -43,13 +43,22 @@ export function loadSettings(environment: Environment): Settings {
   return Object.freeze(settings)
 }
 
-type SecretFields = 'admin_api_key' | 'admin_api_key_source' | 'ledger_kek' | 'ledger_kek_source'
+type SecretFields =
+  'admin_api_key' | 'admin_api_key_source' | 'ledger_kek' | 'ledger_kek_source' | 'ledger_kek_previous'
 
 function withSecrets(plain: Omit<Settings, SecretFields>, reader: EnvironmentReader): Settings {
   const context = { reader, production: plain.node_env === 'production', data_dir: plain.data_dir }
   const [admin_api_key, admin_api_key_source] = rootKey(context)
   const [ledger_kek, ledger_kek_source] = ledgerKek(context)
-  return { ...plain, admin_api_key, admin_api_key_source, ledger_kek, ledger_kek_source }
+  const ledger_kek_previous = previousKeks(context.reader)
+  return {
+    ...plain,
+    admin_api_key,
+    admin_api_key_source,
+    ledger_kek,
+    ledger_kek_source,
+    ledger_kek_previous,
+  }
 }
 
 function network(reader: EnvironmentReader, production: boolean) {

@@ -88,6 +88,17 @@ export function ledgerKek({ reader, production, data_dir }: SecretContext): [Uin
   return [bytes ?? new Uint8Array(KEK_BYTES), source]
 }
 
+/** `LEDGER_KEK_PREVIOUS`: a comma list of former keys, newest first, while things sealed with them remain. */
+export function previousKeks(reader: EnvironmentReader): Uint8Array[] {
+  const name = 'LEDGER_KEK_PREVIOUS'
+  const texts = (reader.text(name) ?? '').split(',').filter((text) => text.trim() !== '')
+  return texts.flatMap((text) => {
+    const bytes = decodeKek(text.trim())
+    if (!bytes) reader.refuseSecret(name, `must be a comma list of keys of ${KEK_BYTES} bytes in base64`)
+    return bytes ? [bytes] : []
+  })
+}
+
 function decodeKek(text: string): Uint8Array | undefined {
   const bytes = Buffer.from(text, 'base64')
   const canonical = bytes.toString('base64') === text || bytes.toString('base64url') === text

@@ -42,6 +42,8 @@ export class Settings {
   /** `LEDGER_KEK`: 32 bytes in base64 that wrap the payload data keys; generated like the root key. */
   readonly ledger_kek: Uint8Array
   readonly ledger_kek_source: SecretSource
+  /** Keys before `ledger_kek`: they still open what they sealed. */
+  readonly ledger_kek_previous: readonly Uint8Array[]
   /** `LEDGER_ORIGIN`: schema-less name that begins every log's origin; fixed per organization when it is made. */
   readonly ledger_origin: string | undefined
   /**
