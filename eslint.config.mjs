@@ -46,7 +46,18 @@ const PURE = {
 }
 
 export default tseslint.config(
-  { ignores: ['dist/', 'coverage/', 'src/generated/', 'node_modules/', '.data/', 'ui/', 'sdk/dist/'] },
+  {
+    ignores: [
+      'dist/',
+      'coverage/',
+      'src/generated/',
+      'sdk/src/generated/',
+      'node_modules/',
+      '.data/',
+      'ui/',
+      'sdk/dist/',
+    ],
+  },
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: {

@@ -5,12 +5,13 @@ import path from 'node:path'
 import { FINDING_KINDS } from '../src/core/ledger/findings.js'
 import type { Verdict } from '../src/core/ledger/verify.js'
 import { makeLog, MadeLog } from './support/bundle.js'
+import { buildSdk } from './support/sdk.js'
 import { type ProvenApp, startProvenApp } from './support/proofs.js'
 
 jest.setTimeout(120_000)
 
 const root = path.join(__dirname, '..')
-const CLI = path.join(root, 'sdk/dist/sdk/src/cli.js')
+const CLI = path.join(root, 'sdk/dist/cli.js')
 const ENTRIES = 10_000
 
 const log = makeLog(ENTRIES)
@@ -58,12 +59,7 @@ const changed = (index: number, from: string | RegExp, to: string) =>
   lines.with(at(index), (lines[at(index)] ?? '').replace(from, to))
 
 beforeAll(() => {
-  const { status, stdout } = spawnSync(
-    process.execPath,
-    [path.join(root, 'node_modules/typescript/bin/tsc'), '-p', 'sdk/tsconfig.json'],
-    { cwd: root, encoding: 'utf8' },
-  )
-  expect([status, stdout]).toEqual([0, ''])
+  buildSdk()
   folder = mkdtempSync(path.join(tmpdir(), 'agentguard-verify-'))
   lines = [...log.lines()]
   file('log.ndjson', lines)

@@ -1,0 +1,41 @@
+import { defineConfig } from 'tsdown'
+
+const common = {
+  target: 'es2022',
+  sourcemap: true,
+  fixedExtension: false,
+  hash: false,
+  inputOptions: { checks: { pluginTimings: false } },
+  // build.mjs does it once, before the first of these.
+  clean: false,
+  // What a program installs beside the SDK stays outside; src/core is ours and goes in.
+  deps: { neverBundle: [/^(ai|@langchain|@openai|@modelcontextprotocol)(\/|$)/] },
+}
+
+export default defineConfig([
+  {
+    ...common,
+    name: 'library',
+    // Neutral: nothing of Node's, so that Deno, Bun, edge runtimes and browsers can load it.
+    platform: 'neutral',
+    entry: { index: 'src/index.ts' },
+    format: ['esm', 'cjs'],
+    dts: true,
+  },
+  {
+    ...common,
+    name: 'verify',
+    platform: 'node',
+    entry: { verify: 'src/verify.ts' },
+    format: ['esm', 'cjs'],
+    dts: true,
+  },
+  {
+    ...common,
+    name: 'command',
+    platform: 'node',
+    entry: { cli: 'src/cli.ts' },
+    format: ['esm'],
+    dts: false,
+  },
+])
