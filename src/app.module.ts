@@ -15,6 +15,7 @@ import { IdempotencyModule } from './platform/idempotency/idempotency.module.js'
 import { LoggingModule } from './platform/logging/logging.module.js'
 import { Metrics } from './platform/metrics/metrics.js'
 import { MetricsModule } from './platform/metrics/metrics.module.js'
+import { OutboundModule } from './platform/outbound/outbound.module.js'
 import { AdminKeysModule } from './admin-keys/admin-keys.module.js'
 import { AgentsModule } from './agents/agents.module.js'
 import { AuthenticationModule } from './authentication/authentication.module.js'
@@ -35,6 +36,7 @@ const PLATFORM = [
   AccessModule,
   IdempotencyModule,
   HealthModule,
+  OutboundModule,
 ]
 
 const CAPABILITIES = [

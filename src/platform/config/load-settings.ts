@@ -1,4 +1,5 @@
 import path from 'node:path'
+import { parseAllowList } from '../outbound/allow-list.js'
 import { parseRateLimits, parseWindows, rateLimits, type RateLimits } from '../throttling/limits.js'
 import { EnvironmentReader, type Environment } from './environment.js'
 import { ledgerKek, previousKeks, rootKey } from './secrets.js'
@@ -29,6 +30,7 @@ export function loadSettings(environment: Environment): Settings {
     ...database(reader),
     ...metrics(reader),
     ...prefixes(reader),
+    ...messages(reader, production),
     log_level: reader.oneOf('LOG_LEVEL', 'info', LOG_LEVELS, LOG_LEVEL_ALIASES),
     log_format: reader.oneOf('LOG_FORMAT', 'json', ['json', 'text'] as const),
     rate_limit_enabled: reader.boolean('RATE_LIMIT_ENABLED', true),
@@ -141,6 +143,28 @@ function prefixes(reader: EnvironmentReader) {
   if (TAKEN_PREFIXES.includes(api_key_prefix) || api_key_prefix === agent_id_prefix)
     reader.refuse('API_KEY_PREFIX', api_key_prefix, 'is the prefix of something else')
   return { agent_id_prefix, api_key_prefix }
+}
+
+function messages(reader: EnvironmentReader, production: boolean) {
+  const public_url = reader.text('PUBLIC_URL')?.replace(/\/$/, '')
+  if (public_url !== undefined && !/^https?:$/.test(URL.parse(public_url)?.protocol ?? ''))
+    reader.refuse('PUBLIC_URL', public_url, 'must look like https://agentguard.example.com')
+  const smtp_url = reader.text('SMTP_URL')
+  // Not quoted: it usually holds a password.
+  if (smtp_url !== undefined && !/^smtps?:$/.test(URL.parse(smtp_url)?.protocol ?? ''))
+    reader.refuseSecret('SMTP_URL', 'must look like smtps://user:password@mail.example.com:465')
+  const smtp_from = reader.text('SMTP_FROM')
+  if (smtp_url !== undefined && smtp_from === undefined)
+    reader.problems.push(
+      'SMTP_FROM is required with SMTP_URL, for example AgentGuard <agentguard@example.com>',
+    )
+  if (smtp_from !== undefined && !/^[^\r\n<>]*<?[^\s@<>]+@[^\s@<>]+>?$/.test(smtp_from))
+    reader.refuse('SMTP_FROM', smtp_from, 'must be an address such as AgentGuard <agentguard@example.com>')
+  const outbound_allow = reader.list('OUTBOUND_ALLOW', [])
+  for (const wrong of parseAllowList(outbound_allow).wrong)
+    reader.refuse('OUTBOUND_ALLOW', wrong, 'must be a network such as 10.0.0.0/8, an address or a host name')
+  const local = production ? undefined : `http://localhost:${reader.text('PORT') ?? '8000'}`
+  return { public_url: public_url ?? local, smtp_url, smtp_from, outbound_allow }
 }
 
 function limits(reader: EnvironmentReader): RateLimits {

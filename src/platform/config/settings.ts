@@ -94,6 +94,21 @@ export class Settings {
    */
   readonly trust_proxy_headers: false | number | readonly string[]
 
+  /**
+   * `PUBLIC_URL`: where people reach this service, such as `https://agentguard.example.com`; links in messages begin
+   * with it. Default `http://localhost:<PORT>` in development; without it in production, messages carry no links.
+   */
+  readonly public_url: string | undefined
+  /** `SMTP_URL`: `smtps://user:password@host:465` or `smtp://host:587`. Without it no e-mail is sent. */
+  readonly smtp_url: string | undefined
+  /** `SMTP_FROM`: the sender, `AgentGuard <agentguard@example.com>`. Required with `SMTP_URL`. */
+  readonly smtp_from: string | undefined
+  /**
+   * `OUTBOUND_ALLOW`: comma list of networks (`10.0.0.0/8`), addresses and host names (`hooks.internal`) of one's own
+   * that webhooks may reach, although they are private. Also lifts the rule of https and of ordinary ports for them.
+   */
+  readonly outbound_allow: readonly string[]
+
   /** `AGENT_ID_PREFIX`: default `agt_`. */
   readonly agent_id_prefix: string
   /** `API_KEY_PREFIX`: of agents' keys. Default `agk_`. */
