@@ -110,7 +110,7 @@ describe('POST /enforce', () => {
       event: 'decision.made',
       actor: { kind: 'agent', id: agent.agent_id, key_id: agent.key_id },
       subject: { agent_id: agent.agent_id, environment: 'prod', team: 'support' },
-      engine: { semantics: 1, stages: { rules: 1 } },
+      engine: { semantics: 1, stages: { kill: 1, rules: 1 } },
       action: { raw: 'Read File', key: 'read:file' },
       resource: { raw: 's3://docs/a.txt', key: 's3://docs/a.txt' },
       decision: { effect: 'allow', code: 'allow_rule' },

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common'
 import { canonicalize, type Json } from '../core/ledger/canonical.js'
 import { type DecisionEncoder, decisionEncoder, type DecisionFacts } from '../core/ledger/decision-entry.js'
 import { decide, type Decision, ENGINE, type Facts, factsNeeded } from '../core/policy/decide.js'
-import { recordedDecision } from '../core/policy/replay.js'
+import { recordedDecision, recordedFacts } from '../core/policy/replay.js'
 import { readRequest } from '../core/policy/request.js'
 import type { CanonicalRequest } from '../core/policy/stage.js'
 import { Problem } from '../core/problems.js'
@@ -38,7 +38,7 @@ export class EnforceService {
     const { answer, id, index } = await this.log.record(principal, payload, (attempt) => {
       const { snapshot, now } = attempt
       const facts = factsAt(snapshot, request, now)
-      const decision = decide(snapshot.policies, request, snapshot.subject, now, facts)
+      const decision = decide(snapshot.policies, request, snapshot.asker, now, facts)
       return {
         type: 'decision',
         action_key: request.action.key,
@@ -87,14 +87,15 @@ export class EnforceService {
   }
 }
 
-/** The facts this decision needs that neither request, policy nor `now` hold: offsets of time zones. */
+/** The facts of this decision that neither request, policy nor `now` hold: kill switches and offsets of time zones. */
 function factsAt(snapshot: AgentSnapshot, request: CanonicalRequest, now: number): Facts {
-  const needed = factsNeeded(snapshot.policies, request, snapshot.subject)
-  if (needed.length === 0) return NO_FACTS
-  return { rules: { tz: Object.fromEntries(needed.map(({ zone }) => [zone, zoneOffset(zone, now)])) } }
+  const needed = factsNeeded(snapshot.policies, request, snapshot.asker)
+  if (needed.length === 0) return snapshot.facts
+  return {
+    ...snapshot.facts,
+    rules: { tz: Object.fromEntries(needed.map(({ zone }) => [zone, zoneOffset(zone, now)])) },
+  }
 }
-
-const NO_FACTS: Facts = {}
 
 function entryOf(
   { now, id, sealed }: Attempt,
@@ -104,13 +105,14 @@ function entryOf(
   facts: Facts,
 ): DecisionFacts {
   const { action, resource } = request
+  const recorded = recordedFacts(facts, decision)
   return {
     id,
     ts: new Date(now).toISOString(),
     action: { raw: action.raw, key: action.key },
     ...(resource && { resource: { raw: resource.raw, key: resource.canonical } }),
     decision: recordedDecision(decision),
-    ...(facts.rules && { facts: facts as Readonly<Record<string, Json>> }),
+    ...(recorded && { facts: recorded }),
     ...(principal.request_id !== undefined && { request_id: principal.request_id }),
     ...(sealed && { payload: sealed.commitment }),
   }
@@ -129,6 +131,7 @@ function payloadOf({ arguments: args, context }: CanonicalRequest): Readonly<Rec
 function outcomeOf(decision: Decision): PolicyOutcome {
   if (decision.effect === 'allow') return 'allowed'
   if (decision.effect === 'pending') return 'pending'
+  if (decision.code === 'kill_switch_active') return 'denied_kill_switch'
   if (decision.code === 'no_policy') return 'denied_no_policy'
   return decision.code === 'default_deny' ? 'denied_default' : 'denied_by_rule'
 }

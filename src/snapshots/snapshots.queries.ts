@@ -1,5 +1,6 @@
 import type { Pool } from 'pg'
 import type { Environment } from '../core/policy/stage.js'
+import type { KillFact } from '../core/policy/stages/kill.js'
 
 export interface AgentRow {
   org_id: string
@@ -13,6 +14,8 @@ export interface AgentRow {
   key_id: string
   /** Milliseconds; null: the key does not expire. */
   not_after: number | null
+  /** The kill switches that are active for this key; null: none. */
+  kills: KillFact[] | null
   policies: { scope: 'organization' | 'team' | 'agent'; id: string; version: number; sha256: string }[] | null
 }
 
@@ -28,6 +31,16 @@ export async function selectAgentByKey(pool: Pool, key_hash: string): Promise<Ag
       SELECT a.org_id, a.agent_id, a.environment, a.owner_team, h.origin,
              i.version::float8 AS installation, h.org_version::float8 AS organization, c.version::float8 AS agent,
              k.key_id, (extract(epoch FROM k.expires_at) * 1000)::float8 AS not_after,
+             (SELECT json_agg(json_strip_nulls(json_build_object('id', s.kill_id, 'scope', s.scope, 'target',
+                                COALESCE(s.environment, s.team, s.key_id, s.agent_id, s.action))))
+              FROM (SELECT org_id, kill_id, scope, environment, team, agent_id, key_id, action FROM kill_switches
+                    WHERE deactivated_at IS NULL
+                    UNION ALL
+                    SELECT a.org_id, kill_id, 'installation', NULL, NULL, NULL, NULL, NULL FROM installation_kills
+                    WHERE deactivated_at IS NULL) s
+              WHERE s.org_id = a.org_id
+                AND (s.environment IS NULL OR s.environment = a.environment) AND (s.team IS NULL OR s.team = a.owner_team)
+                AND (s.agent_id IS NULL OR s.agent_id = a.agent_id) AND (s.key_id IS NULL OR s.key_id = k.key_id)) AS kills,
              (SELECT json_agg(json_build_object('scope', p.scope, 'id', p.policy_id, 'version', p.version, 'sha256', v.sha256)
                               ORDER BY array_position(ARRAY['organization', 'team', 'agent'], p.scope))
               FROM policies p JOIN policy_versions v USING (org_id, policy_id, version)

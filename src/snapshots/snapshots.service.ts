@@ -2,8 +2,9 @@ import { Injectable } from '@nestjs/common'
 import type { ConfigVersions, Subject } from '../core/ledger/entry.js'
 import { AGENT_PERMISSIONS } from '../core/permissions.js'
 import { type CompiledPolicy, compilePolicy } from '../core/policy/compile.js'
-import type { PolicyRef } from '../core/policy/decide.js'
+import type { Facts, PolicyRef } from '../core/policy/decide.js'
 import type { AgentFacts } from '../core/policy/stage.js'
+import { compileKills } from '../core/policy/stages/kill.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { within } from '../platform/clock/within.js'
 import { isZone } from '../platform/clock/zones.js'
@@ -21,6 +22,10 @@ export interface AgentSnapshot {
   /** Origin of the organization's log. */
   readonly log: string
   readonly policies: readonly PolicyRef[]
+  /** Who asks, for `decide`: the subject and the key. */
+  readonly asker: AgentFacts
+  /** What every decision is made from besides: the active kill switches. */
+  readonly facts: Facts
 }
 
 /** Snapshots and compiled policies kept. A snapshot without its policies is about 1 KiB. */
@@ -176,6 +181,13 @@ export class SnapshotsService {
       versions: { installation: row.installation, organization: row.organization, agent: row.agent },
       log: row.origin,
       policies,
+      asker: {
+        agent_id: row.agent_id,
+        environment: row.environment,
+        team: row.owner_team,
+        key_id: row.key_id,
+      },
+      facts: { kill: compileKills(row.kills ?? []) },
     }
   }
 

@@ -9,7 +9,7 @@ import { leafHash, rootOf } from '../../src/core/ledger/merkle.js'
 import { formatNote, formatVerifierKey, makeVerifierKey, noteMessage } from '../../src/core/ledger/note.js'
 import type { VerifyTools } from '../../src/core/ledger/verify.js'
 import { type CompiledPolicy, compilePolicy } from '../../src/core/policy/compile.js'
-import { decide, ENGINE } from '../../src/core/policy/decide.js'
+import { decide, ENGINE, NO_FACTS } from '../../src/core/policy/decide.js'
 import { recordedDecision } from '../../src/core/policy/replay.js'
 import { readRequest } from '../../src/core/policy/request.js'
 import { verifyEd25519 } from '../../src/ledger/signing.js'
@@ -134,7 +134,7 @@ export class MadeLog {
       ? agent.policy.map((policy) => ({ ...policy, scope: 'agent' as const, compiled }))
       : []
     const subject = { agent_id, environment: 'prod' as const, team: 'ops' }
-    const decision = decide(policies, read.value, subject, Date.parse(common.ts), {})
+    const decision = decide(policies, read.value, subject, Date.parse(common.ts), NO_FACTS)
     const { action, resource } = read.value
     const payload = {
       ...(request.arguments && { arguments: request.arguments }),

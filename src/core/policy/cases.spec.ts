@@ -59,7 +59,14 @@ function run(test: Case, explain = false): Decision {
   const policies = policiesOf(test.policy)
   const asked = factsNeeded(policies, request.value, agent).map(({ zone }) => zone)
   const tz = Object.fromEntries(asked.map((zone) => [zone, test.zones?.[zone] ?? NaN]))
-  return decide(policies, request.value, agent, Date.parse(test.now ?? NOW), { rules: { tz } }, { explain })
+  return decide(
+    policies,
+    request.value,
+    agent,
+    Date.parse(test.now ?? NOW),
+    { kill: [], rules: { tz } },
+    { explain },
+  )
 }
 
 const shown = ({ effect, code, reason, matched_rule }: Decision): Case['want'] => ({

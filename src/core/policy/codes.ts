@@ -8,7 +8,7 @@ export const CODES = {
   approval_rule: 'An approval rule matched: a person must decide',
   default_deny: 'No rule matched',
   no_policy: 'No policy applies to the agent',
-  kill_switch_active: 'A kill switch covers the agent',
+  kill_switch_active: 'A kill switch covers the agent or the action',
   time_limit: 'A limit per period of time is used up',
   fact_missing: 'A matching rule has a condition that could not be evaluated',
   stage_error: 'A rule kind failed or answered what it may not answer',
@@ -30,6 +30,16 @@ export function matchedReason(list: RuleList, action: string, resource: string |
 /** The reason of `fact_missing`: the action and resource of a rule match, its condition cannot be evaluated. */
 export function factMissingReason(list: RuleList, action: string, resource: string | null): string {
   return `Cannot evaluate the condition of ${LIST_NAMES[list]} rule: ${ruleText(action, resource)} (deny)`
+}
+
+/** The reason of `kill_switch_active`. Why it was pulled is for administrators, who see it at `GET /kill-switch`. */
+export function killReason(scope: string, target: string | undefined): string {
+  return `A kill switch is active for the ${scope}${target === undefined ? '' : ` ${target}`}`
+}
+
+/** The reason of `fact_missing` when it is a whole stage that was told nothing. */
+export function factMissingOf(stage: string): string {
+  return `The facts of the ${stage} stage are missing (deny)`
 }
 
 /** The reason of `stage_error`. What went wrong is for the log, not for the agent. */

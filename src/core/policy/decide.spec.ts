@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { compilePolicy } from './compile.js'
-import { decide, decideWith, ENGINE, factsNeeded, type PolicyRef, type Scope } from './decide.js'
+import { decide, decideWith, ENGINE, factsNeeded, NO_FACTS, type PolicyRef, type Scope } from './decide.js'
 import { MAX_DEPTH, readRequest } from './request.js'
 import {
   STAGE_ORDER,
@@ -46,7 +46,7 @@ describe('several policies', () => {
   ])('%s: the rule of the %s is reported', (list, scope, version) => {
     for (const policies of [three(list), three(list).reverse()]) {
       for (const explain of [false, true]) {
-        const decision = decide(policies, READ, AGENT, NOW, {}, { explain })
+        const decision = decide(policies, READ, AGENT, NOW, NO_FACTS, { explain })
         expect(decision.matched_rule).toMatchObject({ scope, list, index: 0, version, id: `pol_${scope}` })
         expect(decision.policy_version).toBe(version)
       }
@@ -55,9 +55,9 @@ describe('several policies', () => {
 
   it('join as a union: a deny of the organization beats the allow of the agent, and the other way round', () => {
     const policies = [ref('organization', { deny: [rule('read:*')] }), ref('agent', { allow: [rule('*')] })]
-    expect(decide(policies, READ, AGENT, NOW, {}).code).toBe('deny_rule')
+    expect(decide(policies, READ, AGENT, NOW, NO_FACTS).code).toBe('deny_rule')
     const turned = [ref('organization', { allow: [rule('*')] }), ref('agent', { deny: [rule('read:*')] })]
-    expect(decide(turned, READ, AGENT, NOW, {}).code).toBe('deny_rule')
+    expect(decide(turned, READ, AGENT, NOW, NO_FACTS).code).toBe('deny_rule')
   })
 
   it('report the approval of the organization before that of the agent, and name all approvals', () => {
@@ -65,7 +65,7 @@ describe('several policies', () => {
       ref('organization', { require_approval: [rule('send:*'), rule('read:*')] }),
       ref('agent', { require_approval: [rule('*'), rule('read:file')], allow: [rule('*')] }),
     ]
-    const decision = decide(policies, READ, AGENT, NOW, {})
+    const decision = decide(policies, READ, AGENT, NOW, NO_FACTS)
     expect(decision.matched_rule).toMatchObject({ scope: 'organization', index: 1 })
     expect(decision.findings.map(({ policy, rule }) => [policy, rule])).toEqual([
       [0, 'require_approval/1'],
@@ -76,18 +76,18 @@ describe('several policies', () => {
 
   it('give the version of the own policy when no rule decided, and null without one', () => {
     const other = ref('team', {}, 5)
-    expect(decide([other, ref('agent', {}, 9)], READ, AGENT, NOW, {}).policy_version).toBe(9)
-    expect(decide([other], READ, AGENT, NOW, {})).toMatchObject({
+    expect(decide([other, ref('agent', {}, 9)], READ, AGENT, NOW, NO_FACTS).policy_version).toBe(9)
+    expect(decide([other], READ, AGENT, NOW, NO_FACTS)).toMatchObject({
       policy_version: null,
       code: 'default_deny',
     })
-    expect(decide([], READ, AGENT, NOW, {})).toMatchObject({ policy_version: null, code: 'no_policy' })
+    expect(decide([], READ, AGENT, NOW, NO_FACTS)).toMatchObject({ policy_version: null, code: 'no_policy' })
   })
 
   it('a default deny is a finding', () => {
     const reason = 'No matching allow rule (default deny)'
-    expect(decide([ref('agent', {})], READ, AGENT, NOW, {}).findings).toEqual([
-      { effect: 'deny', code: 'default_deny', reason, policy: null, rule: '' },
+    expect(decide([ref('agent', {})], READ, AGENT, NOW, NO_FACTS).findings).toEqual([
+      { stage: 'rules', effect: 'deny', code: 'default_deny', reason, policy: null, rule: '' },
     ])
   })
 })
@@ -99,32 +99,32 @@ describe('a missing fact', () => {
     for (const list of ['deny', 'require_approval']) {
       const policies = [ref('agent', { allow: [{ action: '*' }], [list]: [zoned] })]
       const name = list === 'deny' ? 'deny' : 'approval'
-      expect(decide(policies, READ, AGENT, NOW, {})).toMatchObject({
+      expect(decide(policies, READ, AGENT, NOW, NO_FACTS)).toMatchObject({
         effect: 'deny',
         code: 'fact_missing',
         reason: `${MISSING} ${name} rule: read:* on a/* (deny)`,
         matched_rule: { list, index: 0 },
       })
-      expect(decide(policies, request('read:file', 'b'), AGENT, NOW, {}).code).toBe('allow_rule')
-      expect(decide(policies, request('write:file', 'a/b'), AGENT, NOW, {}).code).toBe('allow_rule')
-      expect(decide(policies, READ, AGENT, NOW, { rules: { tz: { 'Europe/Berlin': 600 } } }).code).toBe(
-        'allow_rule',
-      )
+      expect(decide(policies, request('read:file', 'b'), AGENT, NOW, NO_FACTS).code).toBe('allow_rule')
+      expect(decide(policies, request('write:file', 'a/b'), AGENT, NOW, NO_FACTS).code).toBe('allow_rule')
+      expect(
+        decide(policies, READ, AGENT, NOW, { kill: [], rules: { tz: { 'Europe/Berlin': 600 } } }).code,
+      ).toBe('allow_rule')
     }
   })
 
   it('does not deny where another condition of the rule says no already', () => {
     const rule = { ...zoned, conditions: { ...BERLIN, env: 'dev' } }
     const policies = [ref('agent', { allow: [{ action: '*' }], deny: [rule] })]
-    expect(decide(policies, READ, AGENT, NOW, {}).code).toBe('allow_rule')
-    expect(decide(policies, READ, { ...AGENT, environment: 'dev' }, NOW, {}).code).toBe('fact_missing')
+    expect(decide(policies, READ, AGENT, NOW, NO_FACTS).code).toBe('allow_rule')
+    expect(decide(policies, READ, { ...AGENT, environment: 'dev' }, NOW, NO_FACTS).code).toBe('fact_missing')
   })
 
   it('keeps an allow rule from allowing, and is said only if nothing else decides', () => {
     const own = ref('agent', { allow: [zoned] })
-    expect(decide([own], READ, AGENT, NOW, {})).toMatchObject({ effect: 'deny', code: 'fact_missing' })
+    expect(decide([own], READ, AGENT, NOW, NO_FACTS)).toMatchObject({ effect: 'deny', code: 'fact_missing' })
     const next = ref('agent', { allow: [zoned, { action: 'read:file' }] })
-    expect(decide([next], READ, AGENT, NOW, {}).matched_rule).toMatchObject({ list: 'allow', index: 1 })
+    expect(decide([next], READ, AGENT, NOW, NO_FACTS).matched_rule).toMatchObject({ list: 'allow', index: 1 })
     for (const [list, code] of [
       ['allow', 'allow_rule'],
       ['require_approval', 'approval_rule'],
@@ -132,9 +132,11 @@ describe('a missing fact', () => {
     ]) {
       const other = ref('organization', { [list ?? '']: [{ action: '*' }] })
       const inner = ref('team', { [list ?? '']: [{ action: '*' }] })
-      expect(decide([own, other], READ, AGENT, NOW, {}).code).toBe(code)
-      expect(decide([ref('organization', { allow: [zoned] }), inner], READ, AGENT, NOW, {}).code).toBe(code)
-      const explained = decide([own, other], READ, AGENT, NOW, {}, { explain: true })
+      expect(decide([own, other], READ, AGENT, NOW, NO_FACTS).code).toBe(code)
+      expect(decide([ref('organization', { allow: [zoned] }), inner], READ, AGENT, NOW, NO_FACTS).code).toBe(
+        code,
+      )
+      const explained = decide([own, other], READ, AGENT, NOW, NO_FACTS, { explain: true })
       expect(explained.code).toBe(code)
       expect(explained.near_misses).toContainEqual({
         policy: 0,
@@ -147,28 +149,28 @@ describe('a missing fact', () => {
   })
 
   it.each([NaN, Infinity, 1440, -1440])('an offset of %d minutes is no offset', (minutes) => {
-    const facts = { rules: { tz: { 'Europe/Berlin': minutes } } }
+    const facts = { kill: [], rules: { tz: { 'Europe/Berlin': minutes } } }
     expect(decide([ref('agent', { allow: [zoned] })], READ, AGENT, NOW, facts).code).toBe('fact_missing')
   })
 
   it('is not found on a prototype', () => {
     const tz = Object.create({ 'Europe/Berlin': 60 }) as Record<string, number>
-    expect(decide([ref('agent', { allow: [zoned] })], READ, AGENT, NOW, { rules: { tz } }).code).toBe(
-      'fact_missing',
-    )
+    expect(
+      decide([ref('agent', { allow: [zoned] })], READ, AGENT, NOW, { kill: [], rules: { tz } }).code,
+    ).toBe('fact_missing')
   })
 
   it('is also a time that is no time, and an environment nobody knows', () => {
     const day = ref('agent', { allow: [{ action: '*', conditions: { day_of_week: 'Mon' } }] })
-    expect(decide([day], READ, AGENT, NaN, {}).code).toBe('fact_missing')
+    expect(decide([day], READ, AGENT, NaN, NO_FACTS).code).toBe('fact_missing')
     const env = ref('agent', {
       allow: [{ action: '*' }],
       deny: [{ action: '*', conditions: { env: 'dev' } }],
     })
     const lost = { ...AGENT, environment: 'moon' } as unknown as AgentFacts
-    expect(decide([env], READ, lost, NOW, {}).code).toBe('fact_missing')
+    expect(decide([env], READ, lost, NOW, NO_FACTS).code).toBe('fact_missing')
     const long = { ...AGENT, environment: 'development' } as unknown as AgentFacts
-    expect(decide([env], READ, long, NOW, {}).code).toBe('deny_rule')
+    expect(decide([env], READ, long, NOW, NO_FACTS).code).toBe('deny_rule')
   })
 
   it('is asked for beforehand, once a zone, only for rules whose action and resource match', () => {
@@ -201,7 +203,7 @@ describe('explain', () => {
         { action: 'read:*' },
       ],
     })
-    const decision = decide([policy], READ, AGENT, NOW, {}, { explain: true })
+    const decision = decide([policy], READ, AGENT, NOW, NO_FACTS, { explain: true })
     expect(decision.effect).toBe('deny')
     expect(decision.findings.map(({ rule }) => rule)).toEqual(['deny/1', 'allow/2'])
     expect(decision.near_misses?.map(({ rule, missed }) => [rule, missed])).toEqual([
@@ -210,7 +212,7 @@ describe('explain', () => {
       ['allow/0', ['conditions.time_range']],
       ['allow/1', ['resource', 'conditions.env']],
     ])
-    expect(decide([policy], READ, AGENT, NOW, {}).near_misses).toBeUndefined()
+    expect(decide([policy], READ, AGENT, NOW, NO_FACTS).near_misses).toBeUndefined()
   })
 })
 
@@ -244,10 +246,10 @@ describe('the stages', () => {
 
   const open = [ref('agent', { allow: [{ action: '*' }] })]
   const run = (runners: Runner[], explain = false) =>
-    decideWith(runners, open, READ, AGENT, NOW, {}, { explain })
+    decideWith(runners, open, READ, AGENT, NOW, NO_FACTS, { explain })
 
   it('have an engine version each, and run in the order of the pipeline', () => {
-    expect(ENGINE).toEqual({ semantics: 1, stages: { rules: 1 } })
+    expect(ENGINE).toEqual({ semantics: 1, stages: { kill: 1, rules: 1 } })
     expect(STAGE_ORDER).toEqual(['kill', 'lifecycle', 'rules', 'temporal', 'code', 'compliance', 'risk'])
   })
 
@@ -284,7 +286,7 @@ describe('the stages', () => {
     const risk = stage('risk', ['deny'], () => {
       throw new Error('asked')
     })
-    expect(decideWith([rulesRunner, risk], [ref('agent', {})], READ, AGENT, NOW, {}).code).toBe(
+    expect(decideWith([rulesRunner, risk], [ref('agent', {})], READ, AGENT, NOW, NO_FACTS).code).toBe(
       'default_deny',
     )
   })
@@ -298,7 +300,7 @@ describe('the stages', () => {
     })
     const odd = stage('risk', ['deny'], () => [said('maybe' as Effect)])
     expect(run([rulesRunner, odd])).toMatchObject({ effect: 'deny', code: 'stage_error' })
-    expect(decideWith([eager], open, READ, AGENT, NOW, {}).code).toBe('stage_error')
+    expect(decideWith([eager], open, READ, AGENT, NOW, NO_FACTS).code).toBe('stage_error')
   })
 
   it('a stage that throws denies, and keeps what it threw for the log', () => {
@@ -333,7 +335,13 @@ describe('the stages', () => {
       fc.property(fc.anything(), fc.anything(), fc.anything(), fc.anything(), (asked, agent, now, facts) => {
         const decision = decide(policies, asked as never, agent as never, now as never, facts as never)
         expect(decision.effect).toBe('deny')
-        const other = decide(policies, READ, agent as never, now as never, { rules: facts } as never)
+        const other = decide(
+          policies,
+          READ,
+          agent as never,
+          now as never,
+          { kill: [], rules: facts } as never,
+        )
         expect(['allow', 'pending', 'deny']).toContain(other.effect)
       }),
       { numRuns: 2000 },

@@ -1,5 +1,7 @@
 import type { Code } from './codes.js'
+import { STAGE_ORDER } from './stage.js'
 import type { AgentFacts, CanonicalRequest, Effect, FactQuery, Finding, Guard, NearMiss } from './stage.js'
+import { KILL_STAGE_VERSION, killRunner } from './stages/kill.js'
 import { rulesStage } from './stages/rules.js'
 import {
   noFinding,
@@ -10,9 +12,10 @@ import {
   type RuleName,
   type Runner,
   type Scope,
+  type StagedFinding,
 } from './stages/runner.js'
 
-export type { Facts, PolicyRef, RuleName, Scope } from './stages/runner.js'
+export type { Facts, PolicyRef, RuleName, Scope, StagedFinding } from './stages/runner.js'
 
 /** The rule that decided, as the wire and the ledger entry name it. */
 export interface MatchedRule extends RuleName {
@@ -26,7 +29,7 @@ export interface Decision {
   readonly code: Code
   readonly reason: string
   /** In the order in which they were found; a default deny is one too (policy null, rule ''). */
-  readonly findings: readonly Finding[]
+  readonly findings: readonly StagedFinding[]
   readonly matched_rule: MatchedRule | null
   /** The version of the policy that decided, else of the agent's own policy, else null. */
   readonly policy_version: number | null
@@ -38,10 +41,15 @@ export interface Decision {
 }
 
 /** What the ledger entry records of the code that decided: a change of meaning raises a number here. */
-export const ENGINE = { semantics: 1, stages: { rules: rulesStage.version } } as const
+export const ENGINE = {
+  semantics: 1,
+  stages: { kill: KILL_STAGE_VERSION, rules: rulesStage.version },
+} as const
 
 /** In the order of `STAGE_ORDER`; a new rule kind is added here and nowhere else. */
-const RUNNERS: readonly Runner[] = [rulesRunner]
+const RUNNERS: readonly Runner[] = [killRunner, rulesRunner]
+/** Every version of a stage that entries can name; an old one stays here when a new one comes. */
+const RUNNABLE: readonly Runner[] = [killRunner, rulesRunner]
 const NO_QUERIES: readonly FactQuery[] = []
 
 /**
@@ -62,6 +70,24 @@ export function decide(
 ): Decision {
   return decideWith(RUNNERS, policies, request, agent, now, facts, options)
 }
+
+/**
+ * The stages that an entry was decided with, in the order in which they ran: an entry from before a stage was added is
+ * made again without it.
+ * @returns the name of the first stage that cannot be run here instead
+ */
+export function runnersOf(stages: Readonly<Record<string, number>>): readonly Runner[] | string {
+  const runners: Runner[] = []
+  for (const [name, version] of Object.entries(stages)) {
+    const runner = RUNNABLE.find((one) => one.name === name && one.version === version)
+    if (!runner) return name
+    runners.push(runner)
+  }
+  return runners.sort((a, b) => STAGE_ORDER.indexOf(a.name) - STAGE_ORDER.indexOf(b.name))
+}
+
+/** No kill switch and no zone: what is known where nothing else needs to be. */
+export const NO_FACTS: Facts = { kill: [] }
 
 /** What must be known before `decide`: fetched by the platform, recorded in the entry. Free without zone conditions. */
 export function factsNeeded(
@@ -89,7 +115,7 @@ export function decideWith(
 ): Decision {
   const explain = options?.explain === true
   const input = { request, agent, now, facts, explain }
-  const findings: Finding[] = []
+  const findings: StagedFinding[] = []
   const guards: Guard[] = []
   const nearMisses: NearMiss[] = []
   let failure: unknown

@@ -144,7 +144,7 @@ describe(`engine semantics ${ENGINE.semantics}`, () => {
     const asked = factsNeeded(policies, request.value, facts).map(({ zone }) => zone)
     const tz = Object.fromEntries(asked.map((zone) => [zone, zones?.[zone] ?? NaN]))
     const at = Date.parse(now ?? '2025-01-06T12:00:00Z')
-    const made = decide(policies, request.value, facts, at, { rules: { tz } })
+    const made = decide(policies, request.value, facts, at, { kill: [], rules: { tz } })
     return {
       action: request.value.action.key,
       resource: request.value.resource?.canonical ?? null,

@@ -5,10 +5,19 @@
 import type { Json } from '../ledger/canonical.js'
 import type { DecisionEntry, EntryDecision } from '../ledger/entry.js'
 import { type CompiledPolicy, compilePolicy } from './compile.js'
-import { decide, type Decision, ENGINE, type Facts, type PolicyRef, type Scope } from './decide.js'
+import {
+  type Decision,
+  decideWith,
+  ENGINE,
+  type Facts,
+  type PolicyRef,
+  runnersOf,
+  type Scope,
+} from './decide.js'
 import { readRequest } from './request.js'
 import { type AgentFacts, ENVIRONMENTS } from './stage.js'
-import { SCOPES } from './stages/runner.js'
+import { compileKills, readKillFacts } from './stages/kill.js'
+import { type Runner, SCOPES } from './stages/runner.js'
 
 export type Replay =
   | { readonly outcome: 'same' }
@@ -45,8 +54,8 @@ export function replayDecision(
   payload: ReplayPayload,
   policyOf: (sha256: string) => CompiledPolicy | null,
 ): Replay {
-  const engine = strangeEngine(entry)
-  if (engine !== null) return not('engine', engine)
+  const runners = engineOf(entry)
+  if (typeof runners === 'string') return not('engine', runners)
   if (payload === 'redacted') return not('redacted', 'the payload has been erased')
   const given = payload === 'none' ? {} : payload
   const request = readRequest({
@@ -76,8 +85,10 @@ export function replayDecision(
   const fields: string[] = []
   if (action.key !== entry.action.key) fields.push('action.key')
   if (resource?.canonical !== entry.resource?.key) fields.push('resource.key')
-  const facts = (entry.facts ?? {}) as Facts
-  const decision = recordedDecision(decide(policies, request.value, agent, Date.parse(entry.ts), facts))
+  const facts = factsOf(entry)
+  if (!facts) return not('entry', 'its facts about kill switches cannot be read')
+  const at = Date.parse(entry.ts)
+  const decision = recordedDecision(decideWith(runners, policies, request.value, agent, at, facts))
   if (decision.effect !== entry.decision.effect) fields.push('decision.effect')
   if (decision.code !== entry.decision.code) fields.push('decision.code')
   if (decision.reason !== entry.decision.reason) fields.push('decision.reason')
@@ -103,7 +114,7 @@ export const recordedDecision = ({ effect, code, reason, findings }: Decision): 
   code,
   reason,
   findings: findings.map((finding) => ({
-    stage: 'rules',
+    stage: finding.stage,
     effect: finding.effect,
     code: finding.code,
     ...(finding.policy === null ? {} : { policy: finding.policy }),
@@ -111,21 +122,39 @@ export const recordedDecision = ({ effect, code, reason, findings }: Decision): 
   })),
 })
 
-/** Why this code may not speak for the one that decided; null when it may. */
-function strangeEngine({ engine }: DecisionEntry): string | null {
-  if (engine.semantics !== ENGINE.semantics)
-    return `it was decided with semantics ${engine.semantics}, this program has ${ENGINE.semantics}`
-  const here: Readonly<Record<string, number>> = ENGINE.stages
-  for (const stage of new Set([...Object.keys(engine.stages), ...Object.keys(here)])) {
-    if (engine.stages[stage] !== here[stage])
-      return `its stage ${stage} had version ${engine.stages[stage] ?? 'none'}, this program has ${here[stage] ?? 'none'}`
+/** The facts of a decision as its entry records them: of the kill switches, those that it was denied by. */
+export function recordedFacts(
+  { kill, rules }: Facts,
+  { findings }: Decision,
+): { readonly [stage: string]: Json } | undefined {
+  if (kill.length === 0) return rules && { rules: rules as Json }
+  const pulled = kill.filter(({ id }) => findings.some(({ stage, rule }) => stage === 'kill' && rule === id))
+  if (pulled.length === 0) return rules && { rules: rules as Json }
+  return {
+    kill: pulled.map(({ id, scope, target }) => ({ id, scope, ...(target !== undefined && { target }) })),
+    ...(rules && { rules: rules as Json }),
   }
-  return null
 }
 
-function agentOf({ subject }: DecisionEntry): AgentFacts | null {
+function factsOf({ facts }: DecisionEntry): Facts | null {
+  const kills = readKillFacts(facts?.kill)
+  return kills && { ...(facts as Omit<Facts, 'kill'> | undefined), kill: compileKills(kills) }
+}
+
+/** The stages that decided, or why this program may not speak for them. */
+function engineOf({ engine }: DecisionEntry): readonly Runner[] | string {
+  if (engine.semantics !== ENGINE.semantics)
+    return `it was decided with semantics ${engine.semantics}, this program has ${ENGINE.semantics}`
+  const runners = runnersOf(engine.stages)
+  if (typeof runners === 'string')
+    return `its stage ${runners.slice(0, 64)} had version ${engine.stages[runners] ?? 'none'}, which this program does not have`
+  return runners.some(({ name }) => name === 'rules') ? runners : 'it was decided without the stage rules'
+}
+
+function agentOf({ actor, subject }: DecisionEntry): AgentFacts | null {
   const environment = ENVIRONMENTS.find((name) => name === subject.environment)
-  return environment ? { agent_id: subject.agent_id, environment, team: subject.team } : null
+  if (!environment) return null
+  return { agent_id: subject.agent_id, environment, team: subject.team, key_id: actor.key_id ?? '' }
 }
 
 const isScope = (scope: string): scope is Scope => SCOPES.some((known) => known === scope)

@@ -142,7 +142,7 @@ const refOf = (compiled: CompiledPolicy, scope: Scope = 'agent'): PolicyRef => (
 })
 
 const decideOver = (policies: PolicyRef[], { request, agent, now, tz }: Asked, explain = false): Decision =>
-  decide(policies, request, agent, now, { rules: { tz } }, { explain })
+  decide(policies, request, agent, now, { kill: [], rules: { tz } }, { explain })
 
 /** Compiles each text once: the plain scan meets the same few patterns again and again. */
 function once<T>(compileText: (text: string) => Result<T, string>): (text: string) => T {

@@ -45,6 +45,8 @@ export interface AgentFacts {
   readonly agent_id: string
   readonly environment: Environment
   readonly team: string | null
+  /** The key that asks. Without it, every kill switch on a key is held to be on this one. */
+  readonly key_id?: string
 }
 
 /**

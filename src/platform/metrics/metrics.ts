@@ -3,7 +3,8 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import { Settings } from '../config/settings.js'
 import { LabelBudget } from './label-budget.js'
 
-export type PolicyOutcome = 'allowed' | 'denied_by_rule' | 'denied_no_policy' | 'denied_default' | 'pending'
+export type PolicyOutcome =
+  'allowed' | 'denied_by_rule' | 'denied_no_policy' | 'denied_default' | 'denied_kill_switch' | 'pending'
 export type GaugeSource = 'active_agents' | 'database_connections' | 'ledger_halted' | 'ledger_unsigned'
 
 /** A gauge whose source does not answer in this time keeps its last value: a scrape must not hang on a database. */

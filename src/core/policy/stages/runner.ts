@@ -12,6 +12,7 @@ import type {
   StageName,
   StageOutcome,
 } from '../stage.js'
+import type { ActiveKill } from './kill.js'
 import { isUndecidedAllow, rulesStage, type RulesFacts } from './rules.js'
 
 /** Whose policy it is, widest first: the order in which deny and approval rules are reported. */
@@ -29,7 +30,14 @@ export interface PolicyRef {
 
 /** The facts of one decision, by stage. What is not there is missing, and a missing fact denies. */
 export interface Facts {
+  /** The kill switches that are active for the agent (`compileKills`). Required, so that nobody can forget them. */
+  readonly kill: readonly ActiveKill[]
   readonly rules?: RulesFacts
+}
+
+/** A finding and who says so. */
+export interface StagedFinding extends Finding {
+  readonly stage: StageName
 }
 
 export interface RunInput {
@@ -42,7 +50,7 @@ export interface RunInput {
 
 /** What one stage says about all policies; findings name their policy. */
 export interface RunOutcome {
-  readonly findings: Finding[]
+  readonly findings: StagedFinding[]
   readonly guards: Guard[]
   readonly near_misses: NearMiss[]
   /** What was thrown, for the log. */
@@ -140,7 +148,7 @@ function collect<C, F extends Json>(
   for (const { effect, code, reason, rule } of said.findings) {
     // Closed by default: a stage that oversteps, or an effect nobody knows, is a failure and denies.
     const finding = stage.may.includes(effect)
-      ? { effect, code, reason, policy, rule }
+      ? { stage: stage.name, effect, code, reason, policy, rule }
       : stageError(stage.name, policy)
     outcome.findings.push(finding)
   }
@@ -155,8 +163,8 @@ function hasDeny(findings: readonly Finding[], from: number, counts: (deny: Find
   return false
 }
 
-function stageError(stage: StageName, policy: number | null): Finding {
-  return { effect: 'deny', code: 'stage_error', reason: stageErrorReason(stage), policy, rule: '' }
+function stageError(stage: StageName, policy: number | null): StagedFinding {
+  return { stage, effect: 'deny', code: 'stage_error', reason: stageErrorReason(stage), policy, rule: '' }
 }
 
 const rulesOfEachPolicy = perPolicy(
@@ -185,10 +193,17 @@ export const rulesRunner: Runner = {
 }
 
 /** What is found when no rule says anything. */
-export function noFinding(policies: readonly PolicyRef[]): Finding {
+export function noFinding(policies: readonly PolicyRef[]): StagedFinding {
   return policies.length === 0
-    ? { effect: 'deny', code: 'no_policy', reason: NO_POLICY_REASON, policy: null, rule: '' }
-    : { effect: 'deny', code: 'default_deny', reason: DEFAULT_DENY_REASON, policy: null, rule: '' }
+    ? { stage: 'rules', effect: 'deny', code: 'no_policy', reason: NO_POLICY_REASON, policy: null, rule: '' }
+    : {
+        stage: 'rules',
+        effect: 'deny',
+        code: 'default_deny',
+        reason: DEFAULT_DENY_REASON,
+        policy: null,
+        rule: '',
+      }
 }
 
 /**
