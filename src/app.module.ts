@@ -26,6 +26,8 @@ import { LogsModule } from './logs/logs.module.js'
 import { OrganizationsModule } from './organizations/organizations.module.js'
 import { PoliciesModule } from './policies/policies.module.js'
 import { ProofsModule } from './proofs/proofs.module.js'
+import { RolesModule } from './roles/roles.module.js'
+import { TeamsModule } from './teams/teams.module.js'
 
 const PLATFORM = [
   ClockModule,
@@ -42,6 +44,8 @@ const PLATFORM = [
 const CAPABILITIES = [
   AuthenticationModule,
   OrganizationsModule,
+  RolesModule,
+  TeamsModule,
   AdminKeysModule,
   AgentsModule,
   KeysModule,

@@ -2,7 +2,7 @@ import { Client as PgClient } from 'pg'
 import type { AdminKey, CreatedAdminKey } from '../src/admin-keys/admin-keys.dto.js'
 import type { Organization } from '../src/organizations/organizations.dto.js'
 import { isWellFormedKey } from '../src/core/keys/key-format.js'
-import { mayGrant, ROLES } from '../src/core/permissions.js'
+import { authorityOfRoles, mayGrant as mayGrantTo, ROLES } from '../src/core/permissions.js'
 import { LedgerService } from '../src/ledger/ledger.service.js'
 import { Database } from '../src/platform/database/database.service.js'
 import { type RunningApp, startApp } from './support/app.js'
@@ -36,6 +36,9 @@ async function waiting(client: PgClient): Promise<number> {
   return rows[0]?.waiting ?? 0
 }
 
+const mayGrant = (role: string, granted: string): boolean =>
+  mayGrantTo(authorityOfRoles([role]), authorityOfRoles([granted]))
+
 const tomorrow = (): string => new Date(Date.now() + 86_400_000).toISOString()
 
 describe('creating', () => {
@@ -51,6 +54,7 @@ describe('creating', () => {
       admin_id: expect.stringMatching(/^adm_[\w-]{16}$/),
       name: 'CI',
       role: 'admin',
+      team: null,
       api_key: expect.stringMatching(/^adk_[0-9A-Za-z]{49}$/),
       key_prefix: body.api_key.slice(0, 12),
       expires_at,
@@ -89,7 +93,13 @@ describe('creating', () => {
       actor: { kind: 'admin_key', id: owner.admin_id },
       change: { kind: 'admin_key', id: made.admin_id, op: 'created' },
       opened: {
-        after: { name: 'a developer', role: 'developer', key_prefix: made.key_prefix, expires_at: null },
+        after: {
+          name: 'a developer',
+          role: 'developer',
+          team: null,
+          key_prefix: made.key_prefix,
+          expires_at: null,
+        },
       },
     })
   })
@@ -108,6 +118,11 @@ describe('creating', () => {
     [{ name: 'x', role: 'root' }, 'role'],
     [{ name: 'x', role: 'Owner' }, 'role'],
     [{ name: 'x', role: ['owner'] }, 'role'],
+    [{ name: 'x', role: 'no-such-role' }, 'role'],
+    [{ name: 'x', role: 'owner', team: 'research' }, 'team'],
+    [{ name: 'x', role: 'admin', team: '' }, 'team'],
+    [{ name: 'x', role: 'admin', team: null }, 'team'],
+    [{ name: 'x', role: 'admin', own_role: 'admin' }, 'own_role'],
     [{ name: 'x', role: 'admin', expires_at: '2020-01-01T00:00:00Z' }, 'expires_at'],
     [{ name: 'x', role: 'admin', expires_at: '2999-01-01' }, 'expires_at'],
     [{ name: 'x', role: 'admin', expires_at: '2999-01-01T00:00:00' }, 'expires_at'],
@@ -147,7 +162,7 @@ describe('giving and taking', () => {
     expect(answer.body).toMatchObject({
       status: 403,
       code: 'forbidden',
-      detail: 'This key may not make keys with the role owner.',
+      detail: 'You may not make keys with the role owner: nobody gives or takes more than they hold.',
     })
   })
 

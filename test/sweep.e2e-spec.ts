@@ -40,6 +40,8 @@ const BODIES: Readonly<Record<string, unknown>> = {
   Organizations_create: { name: 'swept' },
   Organizations_update: { name: 'swept' },
   AdminKeys_create: { name: 'swept', role: 'auditor' },
+  Roles_create: { role: 'swept', permissions: ['logs:read'] },
+  Roles_replace: { permissions: ['logs:read'] },
   Agents_create: { name: 'swept', owner_team: 'swept', environment: 'dev' },
   Agents_update: { name: 'swept' },
   Keys_create: {},
@@ -86,12 +88,23 @@ async function makeTenant(name: string): Promise<Tenant> {
   await admin.put(`/agents/${agent_id}/policy`, { allow: [{ action: 'read', resource: name }] })
   const agent = new Client(app.url, { 'X-Agent-Key': api_key })
   const asked = { action: 'read', resource: name, context: { name } }
+  const role = `role-${org_id.slice(4).replaceAll(/[^a-z0-9]/g, '')}`
+  await admin.post('/roles', { role, permissions: ['logs:read'] })
   const log_id = (await agent.post<{ decision_id: string }>('/enforce', asked)).body.decision_id
   return {
     org_id,
     admin,
     agent,
-    ids: { org_id, agent_id, key_id, admin_id: key.body.admin_id, version: '1', log_id, path: '0/000.p/1' },
+    ids: {
+      org_id,
+      agent_id,
+      key_id,
+      admin_id: key.body.admin_id,
+      role: name,
+      version: '1',
+      log_id,
+      path: '0/000.p/1',
+    },
   }
 }
 
@@ -101,6 +114,7 @@ const RANDOM: Readonly<Record<string, string>> = {
   agent_id: 'agt_0000000000000000',
   key_id: 'key_0000000000000000',
   admin_id: 'adm_0000000000000000',
+  role: 'no-such-role',
   version: '1',
   log_id: '01980000-0000-7000-8000-000000000000',
   path: '63/999',

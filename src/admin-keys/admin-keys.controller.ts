@@ -18,14 +18,14 @@ export class AdminKeysController {
    * @remarks The answer is the only place where its secret ever appears.
    */
   @Post()
-  @Access('admin-keys:write')
+  @Access('admin-keys:write', 'admin', { within_team: true })
   create(@By() principal: Principal, @Body() body: CreateAdminKey): Promise<CreatedAdminKey> {
     return this.adminKeys.create(principal, body)
   }
 
   /** Lists the organization's administrator keys, oldest first, without secrets. */
   @Get()
-  @Access('admin-keys:read')
+  @Access('admin-keys:read', 'admin', { within_team: true })
   @ApiPage(AdminKey)
   async list(
     @By() principal: Principal,
@@ -37,7 +37,7 @@ export class AdminKeysController {
 
   /** Gets one administrator key, also a revoked one. */
   @Get(':admin_id')
-  @Access('admin-keys:read')
+  @Access('admin-keys:read', 'admin', { within_team: true })
   get(@By() principal: Principal, @Param('admin_id') admin_id: string): Promise<AdminKey> {
     return this.adminKeys.get(principal, admin_id)
   }
@@ -47,7 +47,7 @@ export class AdminKeysController {
    * @remarks The very next request with it is a 401. A key that is revoked already is a 404.
    */
   @Delete(':admin_id')
-  @Access('admin-keys:write')
+  @Access('admin-keys:write', 'admin', { within_team: true })
   @HttpCode(204)
   revoke(@By() principal: Principal, @Param('admin_id') admin_id: string): Promise<void> {
     return this.adminKeys.revoke(principal, admin_id)

@@ -1,8 +1,6 @@
-import { IsIn } from 'class-validator'
-import { ROLES, type Role } from '../core/permissions.js'
 import { Instant, Name, Optional, QueryBoolean } from '../platform/http/fields.js'
 import { Page } from '../platform/http/page.dto.js'
-import { ApiProperty } from '@nestjs/swagger'
+import { RoleName } from '../roles/roles.dto.js'
 
 /** A new administrator key. */
 export class CreateAdminKey {
@@ -13,10 +11,21 @@ export class CreateAdminKey {
   @Name()
   name: string
 
-  /** What it may do. Nobody gives more than they hold, and only owners and the root key make owners. */
-  @IsIn(ROLES, { message: `must be one of ${ROLES.join(', ')}` })
-  @ApiProperty({ enum: ROLES, enumName: 'Role' })
-  role: Role
+  /**
+   * What it may do: a built-in role or one of the organization's own (`GET /roles`). Nobody gives more than they hold,
+   * and only owners and the root key make owners.
+   * @example "admin"
+   */
+  @RoleName()
+  role: string
+
+  /**
+   * Holds the key to this team's agents and what belongs to them; made when it is new. Absent: the whole organization.
+   * @example "research"
+   */
+  @Optional()
+  @Name()
+  team?: string
 
   /** From then on it does not authenticate. Absent: it does not expire. */
   @Optional()
@@ -39,8 +48,11 @@ export class AdminKey {
   /** @example "CI deployment" */
   name: string
 
-  @ApiProperty({ enum: ROLES, enumName: 'Role' })
+  /** @example "admin" */
   role: string
+
+  /** Null: the whole organization. */
+  team: string | null
 
   /**
    * How the key begins, to recognise it by. Never part of authentication.

@@ -3,13 +3,14 @@ import { randomBytes } from 'node:crypto'
 import { ADMIN_KEY_PREFIX, hashKey } from '../authentication/authentication.service.js'
 import { ID_BYTES, makeId } from '../core/ids.js'
 import { KEY_BYTES, keyPrefix, makeKey } from '../core/keys/key-format.js'
-import { mayGrant, ROLES } from '../core/permissions.js'
 import { Problem } from '../core/problems.js'
 import { actorOf, LedgerService } from '../ledger/ledger.service.js'
-import type { Principal } from '../platform/access/principal.js'
+import { type Principal, teamOf } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
-import { Database } from '../platform/database/database.service.js'
+import { Database, type Tx } from '../platform/database/database.service.js'
 import { DEFAULT_LIMIT, type Listed } from '../platform/http/page.dto.js'
+import { RolesService } from '../roles/roles.service.js'
+import { TeamsService } from '../teams/teams.service.js'
 import type { AdminKey, CreateAdminKey, CreatedAdminKey, ListAdminKeys } from './admin-keys.dto.js'
 
 /** Everything that may be shown: the hash is not among it. */
@@ -17,6 +18,7 @@ const VIEW = {
   admin_id: true,
   name: true,
   role: true,
+  team: true,
   key_prefix: true,
   expires_at: true,
   revoked_at: true,
@@ -31,29 +33,46 @@ export class AdminKeysService {
   constructor(
     private readonly database: Database,
     private readonly ledger: LedgerService,
+    private readonly roles: RolesService,
+    private readonly teams: TeamsService,
     private readonly clock: Clock,
-  ) {}
+  ) {
+    // An expired key could be shown as having a role that is gone, so only revoking it lets the role go.
+    roles.onUse({
+      kind: 'administrator keys',
+      count: (tx, org_id, own_role) => tx.adminKey.count({ where: { org_id, own_role } }),
+    })
+  }
 
   /**
    * Makes a key and returns its secret, this once.
-   * @throws Problem `forbidden` for a role that the principal may not give, `validation_failed` for a past expiry
+   * @throws Problem `forbidden` for a role or team that the principal may not give; `validation_failed` for a role that
+   * there is not, a past expiry, or an owner of a team
    */
-  async create(principal: Principal, { name, role, expires_at }: CreateAdminKey): Promise<CreatedAdminKey> {
+  async create(principal: Principal, body: CreateAdminKey): Promise<CreatedAdminKey> {
+    const { name, role, team = null, expires_at } = body
     const now = new Date(this.clock.now())
     if (expires_at && expires_at <= now) {
       throw new Problem('validation_failed', {
         errors: [{ path: 'expires_at', message: 'must be in the future' }],
       })
     }
-    assertMayGrant(principal, role, 'make')
+    if (role === 'owner' && team !== null) {
+      throw new Problem('validation_failed', {
+        errors: [{ path: 'team', message: 'an owner is one of the whole organization; leave it out' }],
+      })
+    }
     const api_key = makeKey(ADMIN_KEY_PREFIX, randomBytes(KEY_BYTES))
     const row = await this.database.withOrg(principal, async (tx) => {
+      await this.assertMayGrant(tx, principal, { role, team }, 'make')
+      if (team !== null) await this.teams.ensure(tx, principal, team)
       const created = await tx.adminKey.create({
         data: {
           org_id: principal.org_id,
           admin_id: makeId('adm_', randomBytes(ID_BYTES)),
           name,
           role,
+          team,
           key_hash: hashKey(api_key),
           key_prefix: keyPrefix(ADMIN_KEY_PREFIX, api_key),
           expires_at,
@@ -77,7 +96,7 @@ export class AdminKeysService {
     principal: Principal,
     { limit, offset, include_revoked }: ListAdminKeys,
   ): Promise<Listed<AdminKey>> {
-    const where = { org_id: principal.org_id, ...(include_revoked ? {} : { revoked_at: null }) }
+    const where = { ...keysWithin(principal), ...(include_revoked ? {} : { revoked_at: null }) }
     return this.database.withOrg(principal, async (tx) => ({
       items: await tx.adminKey.findMany({
         where,
@@ -92,7 +111,7 @@ export class AdminKeysService {
 
   /** One key, also a revoked one. @throws Problem `admin_key_not_found` */
   async get(principal: Principal, admin_id: string): Promise<AdminKey> {
-    const where = { org_id: principal.org_id, admin_id }
+    const where = { ...keysWithin(principal), admin_id }
     const key = await this.database.withOrg(principal, (tx) => tx.adminKey.findFirst({ where, select: VIEW }))
     if (!key) throw missing(admin_id)
     return key
@@ -105,11 +124,11 @@ export class AdminKeysService {
    */
   async revoke(principal: Principal, admin_id: string): Promise<void> {
     const revoked_at = new Date(this.clock.now())
-    const where = { org_id: principal.org_id, admin_id, revoked_at: null }
+    const where = { ...keysWithin(principal), admin_id, revoked_at: null }
     await this.database.withOrg(principal, async (tx) => {
       const before = await tx.adminKey.findFirst({ where, select: VIEW })
       if (!before) throw missing(admin_id)
-      assertMayGrant(principal, before.role, 'revoke')
+      await this.assertMayGrant(tx, principal, before, 'revoke')
       // Of two that revoke at once, one finds nothing left to revoke.
       const { count } = await tx.adminKey.updateMany({ where, data: { revoked_at } })
       if (count === 0) throw missing(admin_id)
@@ -120,22 +139,31 @@ export class AdminKeysService {
       })
     })
   }
+
+  private async assertMayGrant(
+    tx: Tx,
+    principal: Principal,
+    { role, team }: Pick<AdminKey, 'role' | 'team'>,
+    verb: 'make' | 'revoke',
+  ): Promise<void> {
+    const granted = await this.roles.authorityOf(tx, principal.org_id, [role], { team, path: 'role' })
+    this.roles.assertMayGrant(principal, granted, verb, `keys with the role ${role}`)
+  }
 }
 
-/** Nobody gives or takes more than they hold; the root key holds everything. */
-function assertMayGrant(principal: Principal, role: string, verb: 'make' | 'revoke'): void {
-  if (principal.kind === 'root') return
-  const known = ROLES.find((name) => name === role)
-  if (principal.kind === 'admin_key' && known && mayGrant(principal.role, known)) return
-  throw new Problem('forbidden', { detail: `This key may not ${verb} keys with the role ${role}.` })
+/** Who is held to a team sees the keys that are held to it too; to them the others are missing. */
+function keysWithin(principal: Principal): { org_id: string; team?: string } {
+  const team = teamOf(principal)
+  return { org_id: principal.org_id, ...(team !== null && { team }) }
 }
 
 const missing = (admin_id: string) =>
   new Problem('admin_key_not_found', { detail: `Administrator key ${admin_id} not found` })
 
-const recorded = ({ name, role, key_prefix, expires_at }: AdminKey) => ({
+const recorded = ({ name, role, team, key_prefix, expires_at }: AdminKey) => ({
   name,
   role,
+  team,
   key_prefix,
   expires_at: expires_at?.toISOString() ?? null,
 })

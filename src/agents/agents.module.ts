@@ -4,13 +4,14 @@ import { LedgerModule } from '../ledger/ledger.module.js'
 import { Database } from '../platform/database/database.service.js'
 import { Statistics } from '../platform/health/statistics.js'
 import { Metrics } from '../platform/metrics/metrics.js'
+import { TeamsModule } from '../teams/teams.module.js'
 import { AgentsController } from './agents.controller.js'
 import { countAgents } from './agents.queries.js'
 import { AgentsService } from './agents.service.js'
 
 /** The programs that ask. */
 @Module({
-  imports: [KeysModule, LedgerModule],
+  imports: [KeysModule, LedgerModule, TeamsModule],
   controllers: [AgentsController],
   providers: [AgentsService],
   exports: [AgentsService],

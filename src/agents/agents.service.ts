@@ -10,6 +10,7 @@ import { Clock } from '../platform/clock/clock.js'
 import { Settings } from '../platform/config/settings.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { DEFAULT_LIMIT, type Listed } from '../platform/http/page.dto.js'
+import { TeamsService } from '../teams/teams.service.js'
 import type { Agent, CreateAgent, CreatedAgent, ListAgents, UpdateAgent } from './agents.dto.js'
 import { lockAgent } from './agents.queries.js'
 
@@ -30,6 +31,7 @@ export class AgentsService {
     private readonly database: Database,
     private readonly ledger: LedgerService,
     private readonly keys: KeysService,
+    private readonly teams: TeamsService,
     private readonly settings: Settings,
     private readonly clock: Clock,
   ) {}
@@ -40,7 +42,7 @@ export class AgentsService {
     const agent_id = makeId(this.settings.agent_id_prefix, randomBytes(ID_BYTES))
     const now = new Date(this.clock.now())
     return this.database.withOrg(principal, async (tx) => {
-      await ensureTeam(tx, org_id, body.owner_team, now)
+      await this.teams.ensure(tx, principal, body.owner_team)
       const agent = await tx.agent.create({
         data: { org_id, agent_id, ...body, created_at: now, updated_at: now, config: { create: {} } },
         select: VIEW,
@@ -147,11 +149,10 @@ export class AgentsService {
   }
 
   private async write(tx: Tx, { org_id }: Principal, agent_id: string, wanted: Recorded): Promise<Agent> {
-    const now = new Date(this.clock.now())
-    await ensureTeam(tx, org_id, wanted.owner_team, now)
+    await this.teams.ensure(tx, { org_id }, wanted.owner_team)
     return tx.agent.update({
       where: { org_id_agent_id: { org_id, agent_id } },
-      data: { ...wanted, updated_at: now },
+      data: { ...wanted, updated_at: new Date(this.clock.now()) },
       select: VIEW,
     })
   }
@@ -185,8 +186,3 @@ const same = (a: Recorded, b: Recorded): boolean =>
   a.owner_team === b.owner_team &&
   a.environment === b.environment &&
   a.is_active === b.is_active
-
-/** Two that name a new team at once both find it afterwards. */
-async function ensureTeam(tx: Tx, org_id: string, team: string, created_at: Date): Promise<void> {
-  await tx.team.createMany({ data: [{ org_id, team, created_at }], skipDuplicates: true })
-}

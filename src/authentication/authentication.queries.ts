@@ -1,19 +1,24 @@
 import type { Pool } from 'pg'
-import type { Role } from '../core/permissions.js'
 import type { Tx } from '../platform/database/database.service.js'
 
 export interface AdminKeyRow {
   org_id: string
   admin_id: string
-  role: Role
+  role: string
+  team: string | null
+  /** What the role gives if it is one of the organization's own. */
+  own_permissions: string[]
 }
 
-/** The administrator key with this hash, unless it is revoked, expired, or its organization is suspended. */
+/**
+ * The administrator key with this hash and what it may do now, unless it is revoked, expired, or its organization is
+ * suspended. One statement, so that a role and who has it are never read at two moments.
+ */
 export async function selectAdminKey(pool: Pool, key_hash: string): Promise<AdminKeyRow | null> {
   const { rows } = await pool.query<AdminKeyRow>({
     name: 'admin_key',
     text: `
-      SELECT k.org_id, k.admin_id, k.role
+      SELECT k.org_id, k.admin_id, k.role, k.team, own_role_permissions(k.org_id, ARRAY[k.role]) AS own_permissions
       FROM admin_keys k JOIN organizations o USING (org_id)
       WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND o.is_active
         AND (k.expires_at IS NULL OR (extract(epoch FROM k.expires_at) * 1000)::bigint > ledger.now_ms())`,

@@ -1,7 +1,7 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
 import { hash, timingSafeEqual } from 'node:crypto'
 import { isWellFormedKey } from '../core/keys/key-format.js'
-import { type Permission, permissionsOf, ROOT_PERMISSIONS } from '../core/permissions.js'
+import { type Permission, permissionsOfRoles, ROOT_PERMISSIONS } from '../core/permissions.js'
 import { Problem } from '../core/problems.js'
 import { Authenticator } from '../platform/access/authenticator.js'
 import type { AdminPrincipal, AgentPrincipal } from '../platform/access/principal.js'
@@ -67,8 +67,9 @@ export class AuthenticationService extends Authenticator implements OnApplicatio
       throw new Problem('organization_not_found')
     }
     this.noteUse(row.org_id, row.admin_id)
-    const { org_id, admin_id, role } = row
-    return { kind: 'admin_key', org_id, key_id: admin_id, role, team: null, permissions: permissionsOf(role) }
+    const { org_id, admin_id, role, team } = row
+    const permissions = permissionsOfRoles([role], row.own_permissions)
+    return { kind: 'admin_key', org_id, key_id: admin_id, role, team, permissions }
   }
 
   async agent(secret: string, permission: Permission): Promise<AgentPrincipal | null> {

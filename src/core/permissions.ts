@@ -126,9 +126,49 @@ export function permissionsOf(role: Role): ReadonlySet<Permission> {
   return PERMISSIONS_OF[role]
 }
 
-/** Whether the holder of `role` may give `granted` to somebody: never more than they hold, owners only by owners. */
-export function mayGrant(role: Role, granted: Role): boolean {
-  if (granted === 'owner' && role !== 'owner') return false
-  const own = permissionsOf(role)
-  return [...permissionsOf(granted)].every((permission) => own.has(permission))
+export const isBuiltinRole = (name: string): name is Role => Object.hasOwn(PERMISSIONS_OF, name)
+
+/**
+ * What the holder of these roles may do: the union of their permissions.
+ * @param roles names of built-in roles and of the organization's own, in any order
+ * @param own the permissions that the organization's own ones among them give, as they are stored: what no role of an
+ * organization can hold is not believed, and a name that is neither gives nothing
+ */
+export function permissionsOfRoles(
+  roles: readonly string[],
+  own: readonly string[] = [],
+): ReadonlySet<Permission> {
+  const builtin = roles.filter(isBuiltinRole)
+  const [only] = builtin
+  if (only !== undefined && builtin.length === 1 && own.length === 0) return permissionsOf(only)
+  const stored = new Set(own)
+  const union = new Set(ROLE_PERMISSIONS.filter((permission) => stored.has(permission)))
+  for (const role of builtin) for (const permission of permissionsOf(role)) union.add(permission)
+  return union
+}
+
+/** What somebody holds, as far as handing it on is concerned. */
+export interface Authority {
+  readonly permissions: ReadonlySet<Permission>
+  /** Holds the role `owner`, or is the operator of the installation. */
+  readonly owner: boolean
+  /** Null: the whole organization. Otherwise it reaches no further than this team. */
+  readonly team: string | null
+}
+
+/** The authority of these roles; for `own` see `permissionsOfRoles`. */
+export const authorityOfRoles = (
+  roles: readonly string[],
+  own: readonly string[] = [],
+  team: string | null = null,
+): Authority => ({ permissions: permissionsOfRoles(roles, own), owner: roles.includes('owner'), team })
+
+/**
+ * Whether who holds the one may give or take the other: never more permissions than they hold, owners only by owners,
+ * and nothing beyond the team they are held to.
+ */
+export function mayGrant(holder: Authority, granted: Authority): boolean {
+  if (granted.owner && !holder.owner) return false
+  if (holder.team !== null && granted.team !== holder.team) return false
+  return [...granted.permissions].every((permission) => holder.permissions.has(permission))
 }

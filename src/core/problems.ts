@@ -19,6 +19,8 @@ export const PROBLEMS = {
   not_found: { status: 404, title: 'There is nothing here' },
   organization_not_found: { status: 404, title: 'Organization not found' },
   admin_key_not_found: { status: 404, title: 'Administrator key not found' },
+  role_not_found: { status: 404, title: 'Role not found' },
+  team_not_found: { status: 404, title: 'Team not found' },
   agent_not_found: { status: 404, title: 'Agent not found' },
   key_not_found: { status: 404, title: 'Key not found' },
   policy_not_found: { status: 404, title: 'No policy found' },

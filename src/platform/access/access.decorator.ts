@@ -11,6 +11,11 @@ export interface AccessRule {
   readonly by: 'admin' | 'agent' | 'either' | 'public'
   /** While this setting is on, a request without credentials is let in, as nobody. */
   readonly open_with?: 'ledger_public_proofs'
+  /**
+   * The service narrows what it shows and changes to the principal's team (`scope.ts`). Without it, an administrator
+   * who is held to a team is refused: a route that forgets about teams is closed to them, not open.
+   */
+  readonly within_team?: true
 }
 
 /**
@@ -18,11 +23,12 @@ export interface AccessRule {
  * `@Access('agents:write')` is for administrators, `@Access('decisions:create', 'agent')` for agents,
  * `@Access('logs:read', 'either')` for both (administrator first, row AG-3), `@Access('public')` for anyone. A route
  * with `open_with` answers also who presents nothing, while that setting is on; it takes its principal with `@Maybe()`.
+ * `within_team` is for routes whose service heeds the team that an administrator is held to.
  */
 export const Access = (
   permission: Permission | 'public',
   by: 'admin' | 'agent' | 'either' = 'admin',
-  options: Pick<AccessRule, 'open_with'> = {},
+  options: Pick<AccessRule, 'open_with' | 'within_team'> = {},
 ) =>
   applyDecorators(
     SetMetadata<string, AccessRule>(ACCESS, {
@@ -30,11 +36,15 @@ export const Access = (
       by: permission === 'public' ? 'public' : by,
       ...options,
     }),
-    ...(permission === 'public' ? [] : documentation(permission, by)),
+    ...(permission === 'public' ? [] : documentation(permission, by, options.within_team)),
   )
 
 /** The same rule for readers of `openapi.json`. Two security entries mean: one of them. */
-function documentation(permission: Permission, by: 'admin' | 'agent' | 'either') {
+function documentation(permission: Permission, by: 'admin' | 'agent' | 'either', within_team = false) {
   const schemes = by === 'either' ? ['admin_key', 'agent_key'] : [`${by}_key`]
-  return [ApiExtension('x-permission', permission), ...schemes.map((scheme) => ApiSecurity(scheme))]
+  return [
+    ApiExtension('x-permission', permission),
+    ...(within_team ? [ApiExtension('x-within-team', true)] : []),
+    ...schemes.map((scheme) => ApiSecurity(scheme)),
+  ]
 }

@@ -6,7 +6,8 @@ import { RateLimiter, rateIdentity, rateProblem } from '../throttling/rate-limit
 import type { AccessRule } from './access.decorator.js'
 import { Authenticator } from './authenticator.js'
 import type { Credentials } from './credentials.js'
-import type { Principal } from './principal.js'
+import { type Principal, teamOf } from './principal.js'
+import { wholeOrganization } from './scope.js'
 
 type Kind = 'admin' | 'agent'
 
@@ -45,6 +46,8 @@ export class Gatekeeper {
       const who = wrongKind ? ` of ${kind === 'admin' ? 'an administrator' : 'an agent'}` : ''
       throw new Problem('forbidden', { detail: `This needs the permission ${rule.permission}${who}.` })
     }
+    const team = teamOf(principal)
+    if (team !== null && !rule.within_team) throw wholeOrganization(team)
     return principal
   }
 

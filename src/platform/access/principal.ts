@@ -1,6 +1,6 @@
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common'
 import type { Request } from 'express'
-import type { Permission, Role } from '../../core/permissions.js'
+import type { Authority, Permission } from '../../core/permissions.js'
 
 interface Identity {
   /** The organization this request works in. For the root key: the default one, or `X-ORG-ID`. */
@@ -25,7 +25,8 @@ interface Administrator extends Identity {
 export interface AdminKeyPrincipal extends Administrator {
   readonly kind: 'admin_key'
   readonly key_id: string
-  readonly role: Role
+  /** The name of a built-in role or of one of the organization's own. */
+  readonly role: string
 }
 
 /** A person, by the session of a browser or a token made from it. */
@@ -54,6 +55,21 @@ export type AdminPrincipal = RootPrincipal | AdminKeyPrincipal | MemberPrincipal
 /** The team that a principal is held to; null: none (the root key, and administrators of the whole organization). */
 export const teamOf = (principal: Principal): string | null =>
   principal.kind === 'admin_key' || principal.kind === 'member' ? principal.team : null
+
+/** What a principal may hand on to others (`mayGrant`). */
+export function authorityOf(principal: Principal): Authority {
+  const { permissions } = principal
+  switch (principal.kind) {
+    case 'root':
+      return { permissions, owner: true, team: null }
+    case 'admin_key':
+      return { permissions, owner: principal.role === 'owner', team: principal.team }
+    case 'member':
+      return { permissions, owner: principal.roles.includes('owner'), team: principal.team }
+    case 'agent':
+      return { permissions, owner: false, team: null }
+  }
+}
 
 /** Where the guard leaves the principal for the handler and the log line. */
 export interface WithPrincipal {
