@@ -77,20 +77,22 @@ async function submit(
   const id = changes.id ?? uuidv7(ts, randomBytes(10))
   const now = await versions()
   const { not_after = null, ...rest } = changes
-  return ledger.submit({
-    org_id: ORG,
-    id,
-    ts,
-    type: 'decision',
-    agent_id: AGENT,
-    action_key: 'read:file',
-    allowed: true,
-    decision_id: null,
-    versions: { ...now, ...rest },
-    not_after,
-    entry: JSON.stringify({ id }),
-    sealed: null,
-  })
+  return ledger.submit([
+    {
+      org_id: ORG,
+      id,
+      ts,
+      type: 'decision',
+      agent_id: AGENT,
+      action_key: 'read:file',
+      allowed: true,
+      decision_id: null,
+      versions: { ...now, ...rest },
+      not_after,
+      entry: JSON.stringify({ id }),
+      sealed: null,
+    },
+  ])
 }
 
 const entries = async () =>

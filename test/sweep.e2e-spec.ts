@@ -49,6 +49,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   Policies_put: { allow: [{ action: 'swept' }] },
   Policies_rollback: { version: 1 },
   Enforce_decide: { action: 'swept' },
+  Enforce_decideBatch: { requests: [{ action: 'swept' }] },
   Logs_report: { action: 'swept', allowed: true, result: 'success' },
   Proofs_startEpoch: { reason: 'swept' },
 }

@@ -6,8 +6,9 @@ import { type AgentPrincipal, By } from '../platform/access/principal.js'
 import { prefers } from '../platform/http/prefer.js'
 import { note } from '../platform/logging/request-facts.js'
 import { Limit } from '../platform/throttling/limit.decorator.js'
+import { applyRate, rateIdentity, RateLimiter } from '../platform/throttling/rate-limiter.js'
 import { ReceiptsService } from '../proofs/receipts.service.js'
-import { EnforceAnswer, EnforceDto } from './enforce.dto.js'
+import { EnforceAnswer, EnforceBatchAnswer, EnforceBatchDto, EnforceDto } from './enforce.dto.js'
 import { EnforceService } from './enforce.service.js'
 
 @ApiTags('enforce')
@@ -16,6 +17,7 @@ export class EnforceController {
   constructor(
     private readonly enforce: EnforceService,
     private readonly receipts: ReceiptsService,
+    private readonly limiter: RateLimiter,
   ) {}
 
   /**
@@ -48,5 +50,31 @@ export class EnforceController {
     const receipt = await this.receipts.receipt(principal.org_id, decision_id, log.index)
     if (receipt !== null) response.setHeader('Preference-Applied', 'receipt')
     return { ...answer, receipt, receipt_url: `/v1/logs/${decision_id}/proof` }
+  }
+  /**
+   * May I do these?
+   *
+   * Up to 100 requests, each decided as by `POST /enforce`, from one configuration at one moment. The answers come in
+   * the order of the requests, after all log entries are committed: in one commit, with indexes that follow each
+   * other. A request that cannot be read refuses the batch (422, paths such as `requests[3].action`), and when the
+   * entries cannot be committed none is answered (503).
+   *
+   * Each item counts as one request against the limit; a batch that does not fit is refused whole. The body may have
+   * 1 MB.
+   */
+  @Post('batch')
+  @HttpCode(200)
+  @Access('decisions:create', 'agent')
+  @Limit('enforce')
+  @ApiOkResponse({ type: EnforceBatchAnswer })
+  async decideBatch(
+    @By() principal: AgentPrincipal,
+    @Body() { requests }: EnforceBatchDto,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<EnforceBatchAnswer> {
+    const identity = rateIdentity(principal, undefined)
+    const rate = this.limiter.takeMore('enforce', identity, requests.length - 1)
+    if (rate) applyRate(response, rate)
+    return { results: await this.enforce.enforceBatch(principal, requests) }
   }
 }

@@ -1,6 +1,6 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
 import { IsString } from 'class-validator'
-import { FreeForm, Optional } from '../platform/http/fields.js'
+import { FreeForm, ListOf, Optional } from '../platform/http/fields.js'
 
 /** What an agent asks: may I do this? */
 export class EnforceDto {
@@ -29,6 +29,13 @@ export class EnforceDto {
   @Optional()
   @FreeForm()
   context?: Record<string, unknown>
+}
+
+/** Several requests, answered together. */
+export class EnforceBatchDto {
+  /** Each as in `POST /enforce`. */
+  @ListOf(() => EnforceDto, { min: 1, max: 100 })
+  requests: EnforceDto[]
 }
 
 /** The rule that decided, as it was typed. */
@@ -85,4 +92,11 @@ export class EnforceAnswer {
   /** Only with `Prefer: receipt`: where the proof is, now or as soon as there is a checkpoint. */
   @ApiPropertyOptional()
   receipt_url?: string
+}
+
+/** The answers to a batch, given after all its log entries are on disk. */
+export class EnforceBatchAnswer {
+  /** In the order of the requests; `log.index` counts up by one. */
+  @ApiProperty({ type: [EnforceAnswer] })
+  results: EnforceAnswer[]
 }

@@ -5,7 +5,7 @@ import { decide, type Decision, ENGINE, type Facts, factsNeeded } from '../core/
 import { recordedDecision, recordedFacts } from '../core/policy/replay.js'
 import { readRequest } from '../core/policy/request.js'
 import type { CanonicalRequest } from '../core/policy/stage.js'
-import { Problem } from '../core/problems.js'
+import { type FieldError, Problem } from '../core/problems.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { zoneOffset } from '../platform/clock/zones.js'
 import { Metrics, type PolicyOutcome } from '../platform/metrics/metrics.js'
@@ -14,9 +14,16 @@ import type { AgentSnapshot } from '../snapshots/snapshots.service.js'
 import type { EnforceAnswer, EnforceDto } from './enforce.dto.js'
 
 const MAX_PAYLOAD_BYTES = 64 * 1024
+/** As many as a validation answer names elsewhere. */
+const MAX_ERRORS = 100
 const STATUS = { allow: 'allowed', deny: 'denied', pending: 'pending' } as const
 
-/** Decides one request and answers after the decision is in the log. */
+interface Asked {
+  readonly request: CanonicalRequest
+  readonly payload: Readonly<Record<string, Json>> | null
+}
+
+/** Decides requests and answers after the decisions are in the log. */
 @Injectable()
 export class EnforceService {
   private readonly encoders = new WeakMap<AgentSnapshot, DecisionEncoder>()
@@ -28,36 +35,64 @@ export class EnforceService {
 
   /**
    * @throws Problem `validation_failed` for an action or resource that cannot be read, `payload_too_large`, and what
-   * `AgentLogService.record` throws
+   * `AgentLogService.recordAll` throws
    */
   async enforce(principal: AgentPrincipal, body: EnforceDto): Promise<EnforceAnswer> {
     const reading = readRequest(body)
     if (!reading.ok) throw new Problem('validation_failed', { errors: reading.errors })
-    const request = reading.value
-    const payload = payloadOf(request)
-    const { answer, id, index } = await this.log.record(principal, payload, (attempt) => {
-      const { snapshot, now } = attempt
-      const facts = factsAt(snapshot, request, now)
-      const decision = decide(snapshot.policies, request, snapshot.asker, now, facts)
-      return {
-        type: 'decision',
-        action_key: request.action.key,
-        allowed: decision.effect === 'allow',
-        decision_id: null,
-        entry: this.encoderOf(snapshot)(entryOf(attempt, principal, request, decision, facts)),
-        answer: decision,
-      }
+    const [answer] = await this.decideAll(principal, [this.asked(reading.value)])
+    if (!answer) throw new Error('nothing was decided')
+    return answer
+  }
+
+  /**
+   * The same for several requests, from one configuration and at one moment; their entries are committed together, so
+   * either all are answered or none.
+   * @throws as `enforce`, with paths such as `requests[3].action`
+   */
+  async enforceBatch(principal: AgentPrincipal, bodies: readonly EnforceDto[]): Promise<EnforceAnswer[]> {
+    const errors: FieldError[] = []
+    const asked: Asked[] = []
+    bodies.forEach((body, at) => {
+      const reading = readRequest(body)
+      if (reading.ok) asked.push(this.asked(reading.value, at))
+      else
+        errors.push(...reading.errors.map((error) => ({ ...error, path: `requests[${at}].${error.path}` })))
     })
-    this.count(principal, answer)
+    if (errors.length > 0) throw new Problem('validation_failed', { errors: errors.slice(0, MAX_ERRORS) })
+    return this.decideAll(principal, asked)
+  }
+
+  private asked(request: CanonicalRequest, at?: number): Asked {
+    return { request, payload: payloadOf(request, at) }
+  }
+
+  /** Decides, records and answers: every way to a decision ends here. */
+  private async decideAll(principal: AgentPrincipal, asked: readonly Asked[]): Promise<EnforceAnswer[]> {
+    const recorded = await this.log.recordAll(
+      principal,
+      asked.map(({ request, payload }) => ({
+        payload,
+        make: (attempt: Attempt) => this.decided(attempt, principal, request),
+      })),
+    )
+    return recorded.map(({ answer, id, index }) => {
+      this.count(principal, answer)
+      return answerOf(answer, id, index)
+    })
+  }
+
+  private decided(attempt: Attempt, principal: AgentPrincipal, request: CanonicalRequest) {
+    const { snapshot, now } = attempt
+    const facts = factsAt(snapshot, request, now)
+    const decision = decide(snapshot.policies, request, snapshot.asker, now, facts)
     return {
-      allowed: answer.effect === 'allow',
-      status: STATUS[answer.effect],
-      reason: answer.reason,
-      code: answer.code,
-      decision_id: id,
-      matched_rule: answer.matched_rule,
-      policy_version: answer.policy_version,
-      log: { index },
+      type: 'decision' as const,
+      action_key: request.action.key,
+      allowed: decision.effect === 'allow',
+      decision_id: null,
+      entry: this.encoderOf(snapshot)(entryOf(attempt, principal, request, decision, facts)),
+      answer: decision,
     }
   }
 
@@ -84,6 +119,19 @@ export class EnforceService {
       decision.effect === 'allow',
     )
     this.metrics.policyEvaluated(outcomeOf(decision))
+  }
+}
+
+function answerOf(decision: Decision, id: string, index: number): EnforceAnswer {
+  return {
+    allowed: decision.effect === 'allow',
+    status: STATUS[decision.effect],
+    reason: decision.reason,
+    code: decision.code,
+    decision_id: id,
+    matched_rule: decision.matched_rule,
+    policy_version: decision.policy_version,
+    log: { index },
   }
 }
 
@@ -119,11 +167,17 @@ function entryOf(
 }
 
 /** The erasable members; null when there are none. */
-function payloadOf({ arguments: args, context }: CanonicalRequest): Readonly<Record<string, Json>> | null {
+function payloadOf(
+  { arguments: args, context }: CanonicalRequest,
+  at?: number,
+): Readonly<Record<string, Json>> | null {
   if (args === null && context === null) return null
   const payload = { ...(args && { arguments: args }), ...(context && { context }) }
   if (Buffer.byteLength(canonicalize(payload)) > MAX_PAYLOAD_BYTES) {
-    throw new Problem('payload_too_large', { detail: 'arguments and context may have 64 KiB together.' })
+    const which = at === undefined ? '' : `requests[${at}]: `
+    throw new Problem('payload_too_large', {
+      detail: `${which}arguments and context may have 64 KiB together.`,
+    })
   }
   return payload
 }

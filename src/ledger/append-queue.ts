@@ -1,8 +1,10 @@
 import type { Pool, PoolClient } from 'pg'
 import { Problem } from '../core/problems.js'
+import { FairQueue } from './fair-queue.js'
 import { type AppendResult, type AppendRow, appendBatch, OUTCOME, selectIndexes } from './ledger.queries.js'
 
 export type AppendOutcome =
+  /** `index`: of the first entry; those of a group follow it without a gap. */
   | { readonly kind: 'appended'; readonly index: number }
   /** A version differs: reload what changed and decide again. */
   | { readonly kind: 'stale' }
@@ -15,30 +17,41 @@ export type AppendOutcome =
 export interface AppendQueueOptions {
   /** Connections that flush at once. A second one only helps when several organizations are busy. */
   readonly flushers: number
+  /** An entry counts as 1, a large one as 1 for each 16 KiB that are begun: so these bound memory as well. */
   readonly max_batch: number
-  /** Back-pressure: beyond either, new entries are refused with 503 `ledger_busy`. */
+  /** Back-pressure: beyond any of the three, new entries are refused with 503 `ledger_busy` (see `FairQueue`). */
   readonly max_queue: number
+  readonly max_queue_org: number
   readonly max_wait_ms: number
   /** After this a caller is answered 503 `ledger_unavailable`, whatever becomes of its entry. */
   readonly deadline_ms: number
   /** Told of every failed batch, before it is handled. */
   readonly on_fault: (error: unknown) => void
+  /** Off only in tests: organizations share one queue, and suffer from each other. */
+  readonly fair: boolean
 }
 
-const DEFAULTS: AppendQueueOptions = {
+export const APPEND_DEFAULTS: AppendQueueOptions = {
   flushers: 2,
   max_batch: 512,
   max_queue: 2_048,
+  max_queue_org: 1_536,
   max_wait_ms: 500,
   deadline_ms: 2_000,
   on_fault: () => {},
+  fair: true,
 }
+
+const COST_BYTES = 16 * 1024
 
 const SWEEP_MS = 100
 const RETRIES = 3
 
+/** What is appended whole or not at all: nearly always one entry, else a group. */
 interface Item {
-  readonly row: AppendRow
+  readonly rows: readonly AppendRow[]
+  readonly org_id: string
+  readonly cost: number
   readonly began: number
   readonly queued_at: number
   settled: boolean
@@ -60,19 +73,18 @@ function faultOf(error: unknown): Fault {
 
 /**
  * Group commit. Entries wait in memory, one queue an organization, and a flusher that is free takes what has
- * gathered: no timer, so a lone entry is appended at once and a busy log gets large batches. Callers are answered
- * after the commit. An organization is in at most one batch of this process at a time, so the log keeps the order
+ * gathered, in turns between organizations: no timer, so a lone entry is appended at once and a busy log gets large
+ * batches. Callers are answered after the commit. An organization is in at most one batch of this process at a time, so the log keeps the order
  * in which entries arrived, and its own second flusher never finds the head held.
  */
 export class AppendQueue {
   private readonly options: AppendQueueOptions
-  private readonly waiting = new Map<string, Item[]>()
+  private readonly waiting: FairQueue<Item>
   private readonly busy = new Set<string>()
   /** Organizations whose head somebody else held at the last try: appended alone, waiting for the head. */
   private readonly contended = new Set<string>()
   private readonly outstanding = new Set<Item>()
   private flushing = 0
-  private queued = 0
   private closed = false
   private sweeper: NodeJS.Timeout | undefined
 
@@ -80,31 +92,34 @@ export class AppendQueue {
     private readonly pool: Pool,
     options: Partial<AppendQueueOptions> = {},
   ) {
-    this.options = { ...DEFAULTS, ...options }
+    this.options = { ...APPEND_DEFAULTS, ...options }
+    this.waiting = new FairQueue(this.options)
   }
 
-  /** Entries that wait for a flusher. */
+  /** What waits for a flusher: entries, and groups as one. */
   get depth(): number {
-    return this.queued
+    return this.waiting.size
   }
 
   /**
-   * Appends one entry; resolves after its commit.
+   * Appends entries in one commit, all or none, with indexes that follow each other; resolves after the commit.
+   * Several entries are of one agent, at one time, from one configuration: then `ledger_append`, which looks at each
+   * entry's organization, versions, time and expiry under one head lock, cannot judge them differently.
    * @throws Problem `ledger_busy` when the queue is full or slow, `ledger_unavailable` when the entry could not be
    * committed within the deadline (it may still turn up in the log; the caller was then told nothing).
    * @param began when its request began to be worked on (`performance.now()`): the deadline counts from there
    */
-  append(row: AppendRow, began = performance.now()): Promise<AppendOutcome> {
+  append(rows: readonly AppendRow[], began = performance.now()): Promise<AppendOutcome> {
+    const org_id = orgOf(rows)
+    const cost = costOf(rows)
+    const queued_at = performance.now()
     if (this.closed) return Promise.reject(new Problem('not_ready', { retry_after: 1 }))
-    if (this.queued >= this.options.max_queue || this.oldestWait() > this.options.max_wait_ms) {
+    if (!this.waiting.admits(org_id, cost, queued_at)) {
       return Promise.reject(new Problem('ledger_busy', { retry_after: 1 }))
     }
     return new Promise((resolve, reject) => {
-      const item: Item = { row, began, queued_at: performance.now(), settled: false, resolve, reject }
-      const queue = this.waiting.get(row.org_id)
-      if (queue) queue.push(item)
-      else this.waiting.set(row.org_id, [item])
-      this.queued++
+      const item: Item = { rows, org_id, cost, began, queued_at, settled: false, resolve, reject }
+      this.waiting.push(item)
       this.outstanding.add(item)
       this.sweeper ??= setInterval(() => this.sweep(), SWEEP_MS).unref()
       this.pump()
@@ -118,21 +133,12 @@ export class AppendQueue {
     clearInterval(this.sweeper)
   }
 
-  private oldestWait(): number {
-    let oldest = Infinity
-    for (const queue of this.waiting.values()) {
-      const first = queue[0]
-      if (first && first.queued_at < oldest) oldest = first.queued_at
-    }
-    return performance.now() - oldest
-  }
-
   private pump(): void {
     while (this.flushing < this.options.flushers) {
       const batch = this.take()
       if (!batch) return
       this.flushing++
-      void this.flush(batch.items, batch.wait).finally(() => {
+      void this.flush(batch.items, batch.alone).finally(() => {
         for (const org_id of batch.orgs) this.busy.delete(org_id)
         this.flushing--
         this.pump()
@@ -140,35 +146,25 @@ export class AppendQueue {
     }
   }
 
-  /** The next batch: organizations in the order they began to wait; a contended one goes alone and waits. */
-  private take(): { items: Item[]; orgs: string[]; wait: boolean } | null {
-    const items: Item[] = []
-    const orgs: string[] = []
-    for (const [org_id, queue] of this.waiting) {
-      if (this.busy.has(org_id)) continue
-      const wait = this.contended.has(org_id)
-      if (wait && items.length > 0) continue
-      this.waiting.delete(org_id)
-      const taken = queue.splice(0, this.options.max_batch - items.length)
-      if (queue.length > 0) this.waiting.set(org_id, queue) // behind the others: its turn comes again
-      this.queued -= taken.length
+  /** The next batch; an organization whose head somebody held goes alone and waits for it. */
+  private take(): { items: Item[]; orgs: string[]; alone: boolean } | null {
+    const batch = this.waiting.take(this.options.max_batch, (org_id) => {
+      if (this.busy.has(org_id)) return 'not_now'
+      return this.contended.has(org_id) ? 'alone' : 'with_others'
+    })
+    if (batch.orgs.length === 0) return null
+    for (const org_id of batch.orgs) {
       this.busy.add(org_id)
-      orgs.push(org_id)
-      items.push(...taken.filter((item) => !item.settled))
-      if (wait) {
-        this.contended.delete(org_id)
-        return { items, orgs, wait: true }
-      }
-      if (items.length >= this.options.max_batch) break
+      this.contended.delete(org_id)
     }
-    return orgs.length > 0 ? { items, orgs, wait: false } : null
+    return { ...batch, items: batch.items.filter((item) => !item.settled) }
   }
 
   /** Appends one batch and settles every item of it, or puts it back in its queue. Never throws. */
   private async flush(items: Item[], wait: boolean, attempt = 1): Promise<void> {
     if (items.length === 0) return
     try {
-      this.settle(items, await this.call((client) => appendBatch(client, items.map(rowOf), wait)))
+      this.settle(items, await this.call((client) => appendBatch(client, items.flatMap(rowsOf), wait)))
     } catch (error) {
       this.options.on_fault(error)
       switch (faultOf(error)) {
@@ -187,14 +183,21 @@ export class AppendQueue {
 
   private settle(items: readonly Item[], results: readonly AppendResult[]): void {
     const held: Item[] = []
-    items.forEach((item, position) => {
-      const result = results[position]
-      if (result?.outcome === OUTCOME.held) held.push(item)
-      else this.done(item, result)
-    })
+    let at = 0
+    for (const item of items) {
+      const own = results.slice(at, (at += item.rows.length))
+      const [first] = own
+      if (first?.outcome === OUTCOME.held) held.push(item)
+      else if (own.every(({ outcome }) => outcome === first?.outcome)) this.done(item, first)
+      else
+        fail(
+          [item],
+          new Error(`ledger_append judged a group by halves: ${own.map(({ outcome }) => outcome).join()}`),
+        )
+    }
     for (const item of held) {
-      this.contended.add(item.row.org_id)
-      this.putBack(item)
+      this.contended.add(item.org_id)
+      this.waiting.putBack(item) // this flush still owns the organization, so nothing can overtake it
     }
   }
 
@@ -215,18 +218,7 @@ export class AppendQueue {
     }
   }
 
-  /** Back to the head of its queue; this flush still owns the organization, so nothing can overtake it. */
-  private putBack(item: Item): void {
-    const queue = this.waiting.get(item.row.org_id)
-    if (!queue) this.waiting.set(item.row.org_id, [item])
-    else {
-      const later = queue.findIndex((other) => other.queued_at >= item.queued_at)
-      queue.splice(later < 0 ? queue.length : later, 0, item)
-    }
-    this.queued++
-  }
-
-  /** Bad data in the batch: halve it until the bad entry stands alone, so that only it fails. */
+  /** Bad data in the batch: halve it until the bad entry stands alone (with its group), so that only it fails. */
   private async bisect(items: Item[], wait: boolean, error: unknown): Promise<void> {
     if (items.length > 1) {
       const middle = items.length >> 1
@@ -236,7 +228,7 @@ export class AppendQueue {
     // A unique violation of a repeated append means that its first copy did commit.
     const found = await this.find(items)
     for (const item of items) {
-      const index = found?.get(item.row.id)
+      const index = found?.get(idOf(item))
       if (index === undefined) fail([item], error)
       else finish(item, { kind: 'appended', index })
     }
@@ -249,9 +241,9 @@ export class AppendQueue {
       const found = await this.find(rest)
       if (found) {
         for (const item of rest) {
-          const index = found.get(item.row.id)
+          const index = found.get(idOf(item))
           if (index !== undefined) finish(item, { kind: 'appended', index })
-          else if (!item.settled) this.putBack(item)
+          else if (!item.settled) this.waiting.putBack(item)
         }
         return
       }
@@ -262,7 +254,7 @@ export class AppendQueue {
 
   private async find(items: readonly Item[]): Promise<Map<string, number> | null> {
     try {
-      return await this.call((client) => selectIndexes(client, items.map(rowOf)))
+      return await this.call((client) => selectIndexes(client, items.map(firstOf)))
     } catch {
       return null // not reachable yet; the caller tries again until the deadline
     }
@@ -297,7 +289,38 @@ export class AppendQueue {
   }
 }
 
-const rowOf = (item: Item): AppendRow => item.row
+const rowsOf = (item: Item): readonly AppendRow[] => item.rows
+
+/** Stands for its group: they were committed together or not at all. */
+function firstOf({ rows: [first] }: Pick<Item, 'rows'>): AppendRow {
+  if (!first) throw new Error('nothing to append')
+  return first
+}
+
+const idOf = (item: Item): string => firstOf(item).id
+
+/** @throws Error when the rows are not such that one commit takes all or none */
+function orgOf(rows: readonly AppendRow[]): string {
+  const first = firstOf({ rows })
+  const alike = rows.every(
+    (row) =>
+      row === first ||
+      (row.org_id === first.org_id &&
+        row.agent_id === first.agent_id &&
+        row.ts === first.ts &&
+        row.not_after === first.not_after &&
+        row.versions === first.versions),
+  )
+  if (!alike) throw new Error('a group is of one agent, one time and one configuration')
+  return first.org_id
+}
+
+function costOf(rows: readonly AppendRow[]): number {
+  let cost = 0
+  for (const { entry, payload } of rows)
+    cost += Math.max(1, Math.ceil((entry.length + (payload?.body.length ?? 0)) / COST_BYTES))
+  return cost
+}
 
 function finish(item: Item, outcome: AppendOutcome): void {
   if (item.settled) return

@@ -106,15 +106,19 @@ export class LedgerService {
   }
 
   /**
-   * Appends one entry of the decision path through the group commit; resolves after the commit.
+   * Appends entries of the decision path through the group commit, all or none; resolves after the commit. Nearly
+   * always one; several are of one agent, one time and one configuration, and have indexes that follow each other.
    * @param began when its request began to be worked on (`performance.now()`): the deadline counts from there
    * @throws Problem `ledger_busy`, `ledger_unavailable`, `not_ready`
    */
-  submit(entry: HotEntry, began?: number): Promise<AppendOutcome> {
-    const bytes = Buffer.from(entry.entry)
-    assertSize(bytes)
-    const payload = entry.sealed && { body: entry.sealed.body, dek_id: entry.sealed.dek_id }
-    return this.queue.append({ ...entry, entry: bytes, payload }, began)
+  submit(entries: readonly HotEntry[], began?: number): Promise<AppendOutcome> {
+    const rows = entries.map((entry) => {
+      const bytes = Buffer.from(entry.entry)
+      assertSize(bytes)
+      const payload = entry.sealed && { body: entry.sealed.body, dek_id: entry.sealed.dek_id }
+      return { ...entry, entry: bytes, payload }
+    })
+    return this.queue.append(rows, began)
   }
 
   /** Told after the commit of every transaction that raised a version in this process. */

@@ -26,6 +26,23 @@ export interface Attempt {
   readonly sealed: SealedPayload | null
 }
 
+/** The erasable members of an entry; undefined ones are left out, none at all or null means no payload. */
+export type Erasable = Readonly<Record<string, Json | undefined>> | null
+
+/** One entry to be made: `make` may run up to three times, the last answer counts. */
+export interface Making<T> {
+  readonly payload: Erasable
+  readonly make: (attempt: Attempt) => Draft & { readonly answer: T }
+}
+
+/** What `make` answered for the entry that was committed, and where it stands. */
+export interface Recorded<T> {
+  readonly answer: T
+  readonly id: string
+  readonly index: number
+  readonly now: number
+}
+
 type Draft = Pick<HotEntry, 'type' | 'action_key' | 'allowed' | 'decision_id' | 'entry'>
 
 /**
@@ -45,38 +62,45 @@ export class AgentLogService {
   ) {}
 
   /**
-   * Makes and commits one entry; `make` may run up to three times.
-   * @param payload the erasable members; undefined ones are left out, none at all or null means no payload
-   * @returns what `make` answered for the entry that was committed, with the entry's id and index
-   * @throws Problem `invalid_credentials` when the key, agent or organization is no longer active, also when that
-   * happened while the entry was made; `decision_stale`, `ledger_busy`, `ledger_unavailable`
+   * Makes and commits one entry.
+   * @throws as `recordAll`
    */
   async record<T>(
     principal: AgentPrincipal,
-    payload: Readonly<Record<string, Json | undefined>> | null,
-    make: (attempt: Attempt) => Draft & { readonly answer: T },
-  ): Promise<{ answer: T; id: string; index: number; now: number }> {
-    const erasable = payload && Object.values(payload).some((member) => member !== undefined) ? payload : null
+    payload: Erasable,
+    make: Making<T>['make'],
+  ): Promise<Recorded<T>> {
+    const [recorded] = await this.recordAll(principal, [{ payload, make }])
+    if (!recorded) throw new Error('nothing was recorded')
+    return recorded
+  }
+
+  /**
+   * Makes entries from one configuration at one `now`, and commits them together: all or none, in their order, with
+   * indexes that follow each other. All are made again when the configuration moved in between.
+   * @throws Problem `invalid_credentials` when the key, agent or organization is no longer active, also when that
+   * happened while the entries were made; `decision_stale`, `ledger_busy`, `ledger_unavailable`
+   */
+  async recordAll<T>(principal: AgentPrincipal, makings: readonly Making<T>[]): Promise<Recorded<T>[]> {
     const began = performance.now()
+    const { key_hash } = principal
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
-      const { key_hash } = principal
       const snapshot =
         attempt === 1
           ? (this.snapshots.known(key_hash) ?? (await this.snapshots.byKey(key_hash)))
           : await this.snapshots.reload(key_hash)
       if (!snapshot) throw new Problem('invalid_credentials')
       const now = this.clock.now()
-      const id = uuidv7(now, this.randomBytes())
-      const { org_id, agent_id } = snapshot.principal
-      const sealed = erasable && (await this.ledger.sealer.seal(org_id, snapshot.log, id, now, erasable))
-      const { answer, ...draft } = make({ snapshot, now, id, sealed })
-      const entry = { ...draft, org_id, id, ts: now, agent_id, sealed }
-      const { versions, not_after } = snapshot
-      const outcome = await this.ledger.submit({ ...entry, versions, not_after }, began)
+      const made: { answer: T; entry: HotEntry }[] = []
+      for (const making of makings) made.push(await this.make(snapshot, now, making))
+      const outcome = await this.ledger.submit(
+        made.map(({ entry }) => entry),
+        began,
+      )
       switch (outcome.kind) {
         case 'appended':
           this.snapshots.touch()
-          return { answer, id, index: outcome.index, now }
+          return made.map(({ answer, entry: { id } }, at) => ({ answer, id, index: outcome.index + at, now }))
         case 'expired':
           throw new Problem('invalid_credentials')
         case 'clock':
@@ -88,6 +112,16 @@ export class AgentLogService {
       }
     }
     throw new Problem('decision_stale', { retry_after: 1 })
+  }
+
+  private async make<T>(snapshot: AgentSnapshot, now: number, { payload, make }: Making<T>) {
+    const { principal, log, versions, not_after } = snapshot
+    const { org_id, agent_id } = principal
+    const id = uuidv7(now, this.randomBytes())
+    const erasable = payload && Object.values(payload).some((member) => member !== undefined) ? payload : null
+    const sealed = erasable && (await this.ledger.sealer.seal(org_id, log, id, now, erasable))
+    const { answer, ...draft } = make({ snapshot, now, id, sealed })
+    return { answer, entry: { ...draft, org_id, id, ts: now, agent_id, sealed, versions, not_after } }
   }
 
   /** Randomness by the page: one system call for 512 ids. */

@@ -4,7 +4,7 @@ const path = require('node:path')
 const { AppendQueue } = require(path.join(process.env.AGENTGUARD_BUILD, 'src', 'ledger', 'append-queue.js'))
 
 const append = AppendQueue.prototype.append
-AppendQueue.prototype.append = function (row) {
-  append.call(this, row).catch(() => {})
+AppendQueue.prototype.append = function (rows) {
+  append.call(this, rows).catch(() => {})
   return Promise.resolve({ kind: 'appended', index: 0 })
 }

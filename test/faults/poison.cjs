@@ -4,6 +4,7 @@ const path = require('node:path')
 const { AppendQueue } = require(path.join(process.env.AGENTGUARD_BUILD, 'src', 'ledger', 'append-queue.js'))
 
 const append = AppendQueue.prototype.append
-AppendQueue.prototype.append = function (row) {
-  return append.call(this, row.entry.includes('poison:') ? { ...row, id: 'not-a-uuid' } : row)
+AppendQueue.prototype.append = function (rows, began) {
+  const poisoned = rows.map((row) => (row.entry.includes('poison:') ? { ...row, id: 'not-a-uuid' } : row))
+  return append.call(this, poisoned, began)
 }

@@ -30,19 +30,19 @@ export class CounterStorage implements ThrottlerStorage {
     private readonly max_keys = MAX_KEYS,
   ) {}
 
-  /** Counts a request of `key` in the window called `name`. */
-  hit(name: string, key: string, seconds: number): Hit {
+  /** Counts `weight` requests of `key` in the window called `name`; with 0 only looks. */
+  hit(name: string, key: string, seconds: number, weight = 1): Hit {
     const now = this.clock.now()
     const counters = this.countersOf(name)
     const present = counters.get(key)
     if (present && present.resets_at > now) {
-      present.count++
+      present.count += weight
       return present
     }
     // Deleting first moves the key to the end: insertion order stays the order of beginnings.
     counters.delete(key)
     this.makeRoom(counters, now)
-    const counter = { count: 1, resets_at: now + seconds * 1000 }
+    const counter = { count: weight, resets_at: now + seconds * 1000 }
     counters.set(key, counter)
     return counter
   }

@@ -13,7 +13,7 @@ import { ACCESS, type AccessRule } from '../access/access.decorator.js'
 import type { WithPrincipal } from '../access/principal.js'
 import { LIMIT } from './limit.decorator.js'
 import type { LimitClass } from './limits.js'
-import { rateHeaders, rateIdentity, rateProblem, RateLimiter, type WithRateOutcome } from './rate-limiter.js'
+import { applyRate, rateIdentity, RateLimiter, type WithRateOutcome } from './rate-limiter.js'
 
 /**
  * Applies `RateLimiter` to every route, after authentication: the identity is a principal, not a claim. The
@@ -37,10 +37,7 @@ export class RateLimitGuard extends ThrottlerGuard {
     const outcome =
       request.rate_outcome ??
       this.limiter.take(this.limitClass(context, request), rateIdentity(request.principal, request.ip))
-    if (!outcome) return true
-    for (const [name, value] of Object.entries(rateHeaders(outcome, Date.now())))
-      response.setHeader(name, value)
-    if (!outcome.allowed) throw rateProblem(outcome)
+    if (outcome) applyRate(response, outcome)
     return true
   }
 

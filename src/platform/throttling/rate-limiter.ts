@@ -50,19 +50,46 @@ export class RateLimiter {
 
   /** Counts one request. Undefined when limits are switched off. A refused request counts as well. */
   take(limitClass: LimitClass, identity: string): RateOutcome | undefined {
+    return this.count(limitClass, identity, 1)
+  }
+
+  /**
+   * Counts the further items of a request that `take` has counted as one. All fit, or none is counted: a batch that
+   * is refused must not use up what a smaller one could still have.
+   */
+  takeMore(limitClass: LimitClass, identity: string, items: number): RateOutcome | undefined {
+    const before = this.count(limitClass, identity, 0)
+    if (!before) return undefined
+    const windows = before.windows.map((window) => ({ ...window, exceeded: window.remaining < items }))
+    if (!windows.some(({ exceeded }) => exceeded)) return this.count(limitClass, identity, items)
+    this.metrics.rateLimited(limitClass)
+    return { allowed: false, windows }
+  }
+
+  private count(limitClass: LimitClass, identity: string, weight: number): RateOutcome | undefined {
     if (!this.settings.rate_limit_enabled) return undefined
     const now = this.now()
     let allowed = true
     const windows = this.settings.rate_limits[limitClass].map((window) => {
-      const { count, resets_at } = this.storage.hit(window.name, identity, window.seconds)
+      const { count, resets_at } = this.storage.hit(window.name, identity, window.seconds, weight)
       const exceeded = count > window.limit
       if (exceeded) allowed = false
       const reset_s = Math.max(1, Math.ceil((resets_at - now) / 1000))
       return { window, remaining: Math.max(0, window.limit - count), reset_s, exceeded }
     })
-    if (!allowed) this.metrics.rateLimited(limitClass)
+    if (!allowed && weight > 0) this.metrics.rateLimited(limitClass)
     return { allowed, windows }
   }
+}
+
+/** Writes the headers of an outcome. @throws Problem `rate_limit_exceeded` when it refuses */
+export function applyRate(
+  response: { setHeader(name: string, value: string): unknown },
+  outcome: RateOutcome,
+): void {
+  for (const [name, value] of Object.entries(rateHeaders(outcome, Date.now())))
+    response.setHeader(name, value)
+  if (!outcome.allowed) throw rateProblem(outcome)
 }
 
 /**
