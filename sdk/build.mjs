@@ -31,10 +31,13 @@ function filesOf(start) {
     .sort()
 }
 
+// What has a default may be left out of a request.
+const OPTIONS = { rootTypes: true, rootTypesNoSchemaPrefix: true, defaultNonNullable: false }
+
 async function types() {
   const { default: openapiTS, astToString } = await import('openapi-typescript')
   const document = new URL('../openapi.json', import.meta.url)
-  const text = astToString(await openapiTS(document, { rootTypes: true, rootTypesNoSchemaPrefix: true }))
+  const text = astToString(await openapiTS(document, OPTIONS))
   const file = path.join(generated, 'openapi.ts')
   if (existsSync(file) && readFileSync(file, 'utf8') === text) return
   mkdirSync(generated, { recursive: true })

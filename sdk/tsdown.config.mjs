@@ -5,6 +5,8 @@ const common = {
   sourcemap: true,
   fixedExtension: false,
   hash: false,
+  // The types carry the documentation.
+  outputOptions: { comments: false },
   inputOptions: { checks: { pluginTimings: false } },
   // build.mjs does it once, before the first of these.
   clean: false,
