@@ -101,7 +101,7 @@ async function makeTenant(name: string): Promise<Tenant> {
       agent_id,
       key_id,
       admin_id: key.body.admin_id,
-      role: name,
+      role,
       version: '1',
       log_id,
       path: '0/000.p/1',
