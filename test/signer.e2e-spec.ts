@@ -7,6 +7,7 @@ import { KEY_FILE, MEMORY_FILE, SignerMemory } from '../src/ledger/signer-memory
 import { SignWorker, type SignStep } from '../src/ledger/sign.worker.js'
 import { TileGrowths, sha256 } from '../src/ledger/tree-tiles.js'
 import { TreeWorker } from '../src/ledger/tree.worker.js'
+import { Witnesses } from '../src/ledger/witnesses.js'
 import type { Settings } from '../src/platform/config/settings.js'
 import { Database } from '../src/platform/database/database.service.js'
 import { Shutdown } from '../src/platform/http/shutdown.js'
@@ -26,7 +27,7 @@ class TestSigner extends SignWorker {
 
   constructor(proven: ProvenApp, dir: string, ...failures: SignStep[]) {
     const settings = { ...proven.app.settings, ledger_signer_dir: dir } satisfies Settings
-    super(proven.app.app.get(Database), settings, new Shutdown())
+    super(proven.app.app.get(Database), settings, new Shutdown(), proven.app.app.get(Witnesses))
     this.failures = failures
   }
 

@@ -5,13 +5,12 @@ import path from 'node:path'
 import { FINDING_KINDS } from '../src/core/ledger/findings.js'
 import type { Verdict } from '../src/core/ledger/verify.js'
 import { makeLog, MadeLog } from './support/bundle.js'
-import { buildSdk } from './support/sdk.js'
+import { buildSdk, CLI } from './support/sdk.js'
 import { type ProvenApp, startProvenApp } from './support/proofs.js'
 
 jest.setTimeout(120_000)
 
 const root = path.join(__dirname, '..')
-const CLI = path.join(root, 'sdk/dist/cli.js')
 const ENTRIES = 10_000
 
 const log = makeLog(ENTRIES)
@@ -284,7 +283,7 @@ describe('docs/verify.md', () => {
     for (const name of ['package.json', 'sdk', 'tools'])
       symlinkSync(path.join(root, name), path.join(house, name))
     const host = new URL(proven.app.url).host
-    const [here = '', receipt = '', byHand = ''] = blocks().map((block) =>
+    const [here = '', receipt = '', , byHand = ''] = blocks().map((block) =>
       block.replaceAll('localhost:8000', host),
     )
     const { code, out, err } = await run('bash', ['-euo', 'pipefail', '-c', here], { cwd: house })

@@ -12,14 +12,24 @@ export interface CheckOptions {
   readonly keys: readonly string[]
   /** Files with older checkpoints. */
   readonly checkpoints: readonly string[]
+  /** Verifier keys of witnesses, as text or files, and how many of them must have cosigned. */
+  readonly witnesses?: readonly string[]
+  readonly quorum?: number | undefined
   /** Sees every line that could be read. */
   readonly each?: (checked: Checked) => void
 }
 
 /** Reads a bundle once, from the first line to the last, and gives its verdict. */
-export async function checkBundle(path: string, { keys, checkpoints, each }: CheckOptions): Promise<Verdict> {
+export async function checkBundle(
+  path: string,
+  { keys, checkpoints, witnesses = [], quorum, each }: CheckOptions,
+): Promise<Verdict> {
   const older = checkpoints.map(readText)
-  const verifier = new BundleVerifier(TOOLS, { keys: keys.flatMap((given) => readKeys(given)), older })
+  const verifier = new BundleVerifier(TOOLS, {
+    keys: keys.flatMap((given) => readKeys(given)),
+    older,
+    ...witnessing(witnesses, quorum),
+  })
   const source = openLines(path)
   const progress = new Progress('Checking')
   for await (const { lines, read } of source.batches()) {
@@ -42,6 +52,20 @@ export function describeFinding({ kind, index, line, field, detail }: Finding): 
     line === null ? null : `line ${line}`,
   ].filter((part) => part !== null)
   return `${kind}${where.length > 0 ? ` (${where.join(', ')})` : ''}: ${detail}`
+}
+
+/** Which witnesses count, and how many must have cosigned: one, unless it is said. */
+export function witnessing(
+  given: readonly string[],
+  quorum: number | undefined,
+): { witness_keys: VerifierKey[]; quorum: number } {
+  const witness_keys = given.flatMap((witness) => readKeys(witness, '--witness'))
+  if (witness_keys.some(({ type }) => type !== 'cosignature'))
+    throw new UsageError('--witness: the key is not that of a witness.')
+  const distinct = new Set(witness_keys.map(({ public_key }) => Buffer.from(public_key).toString('hex'))).size
+  if ((quorum ?? 0) > distinct)
+    throw new UsageError(`--quorum ${quorum} needs as many witnesses: --witness <vkey|file>.`)
+  return { witness_keys, quorum: quorum ?? Math.min(1, distinct) }
 }
 
 /** A key, or a file with one a line. */

@@ -6,6 +6,7 @@ import { receiptCommand } from './receipt.command.js'
 import { replayCommand } from './replay.command.js'
 import { UsageError } from './usage.js'
 import { verifyCommand } from './verify.command.js'
+import { witnessCommand } from './witness.command.js'
 
 const EXIT_CODES = Object.entries(FINDING_KINDS)
   .map(([kind, { exit, title }]) => `  ${exit}  ${kind.padEnd(14)}  ${title}`)
@@ -13,12 +14,14 @@ const EXIT_CODES = Object.entries(FINDING_KINDS)
 
 const HELP = `agentguard: check the log of an AgentGuard, without trusting it.
 
-  agentguard verify <bundle|-> [--key <vkey|file>]… [--checkpoint <file>]… [--json]
+  agentguard verify <bundle|-> [--key <vkey|file>]… [--checkpoint <file>]…
+                    [--witness <vkey|file>]… [--quorum <n>] [--json]
       Checks a bundle offline: every hash, the signed root, columns, payloads, policies,
       and that no allow follows a no. A key is the text of /.well-known/agentguard-keys.json
-      that you got another way; a checkpoint is one you kept earlier.
+      that you got another way; a checkpoint is one you kept earlier; of the witnesses at
+      least n (default: one) must have cosigned.
 
-  agentguard verify --receipt <file> --key <vkey|file> [--origin <log>] [--json]
+  agentguard verify --receipt <file> --key <vkey|file> [--origin <log>] [--witness …] [--quorum …] [--json]
       Checks a receipt: the answer to POST /enforce with "Prefer: receipt", or a .tlog-proof.
 
   agentguard replay <bundle|-> [--log-id <id>] [--key …] [--checkpoint …] [--json]
@@ -27,6 +30,10 @@ const HELP = `agentguard: check the log of an AgentGuard, without trusting it.
   agentguard export --url <url> [--admin-key-file <file> | --admin-key <key>] [--org <org_id>]
                     [--from <time>] [--to <time>] [--format ndjson|json|csv] -o <file|->
       Streams the log into a file. The key may also be in AGENTGUARD_ADMIN_KEY.
+
+  agentguard witness --dir <folder> --listen <host:port> --log-key <vkey|file>… [--origin <log>]… [--name <name>]
+      Cosigns checkpoints of logs that only grow (C2SP tlog-witness), and prints its address and key. The folder
+      holds its key and what it cosigned: keep it apart from the log's own machines.
 
 Exit codes: that of the first finding.
    0  all is well
@@ -45,16 +52,18 @@ async function run([command, ...rest]: string[]): Promise<number> {
         'log-id': { type: 'string' },
         receipt: { type: 'string' },
         origin: { type: 'string' },
+        witness: { type: 'string', multiple: true },
+        quorum: { type: 'string' },
       })
       const [bundle] = positionals
       const [receipt, origin] = [text(values.receipt), text(values.origin)]
+      const witnessed = { witnesses: list(values.witness), quorum: count(text(values.quorum)) }
       if (receipt !== undefined && command === 'verify' && bundle === undefined)
         return receiptCommand({
           receipt,
           origin,
           keys: list(values.key),
-          witnesses: [],
-          quorum: undefined,
+          ...witnessed,
           json: values.json === true,
         })
       if (receipt !== undefined || origin !== undefined)
@@ -65,6 +74,7 @@ async function run([command, ...rest]: string[]): Promise<number> {
         bundle,
         keys: list(values.key),
         checkpoints: list(values.checkpoint),
+        ...witnessed,
         json: values.json === true,
       }
       const log_id = text(values['log-id'])
@@ -97,6 +107,25 @@ async function run([command, ...rest]: string[]): Promise<number> {
         format: text(values.format) ?? 'ndjson',
       })
     }
+    case 'witness': {
+      const { values, positionals } = parse(rest, {
+        dir: { type: 'string' },
+        listen: { type: 'string' },
+        'log-key': { type: 'string', multiple: true },
+        origin: { type: 'string', multiple: true },
+        name: { type: 'string' },
+      })
+      const [dir, listen] = [text(values.dir), text(values.listen)]
+      if (dir === undefined || listen === undefined || positionals.length > 0)
+        throw new UsageError('agentguard witness --dir <folder> --listen <host:port> --log-key <vkey|file>')
+      return witnessCommand({
+        dir,
+        listen,
+        log_keys: list(values['log-key']),
+        origins: list(values.origin),
+        name: text(values.name),
+      })
+    }
     case '--help':
     case '-h':
     case 'help':
@@ -122,6 +151,11 @@ function parse(args: string[], options: Options): { values: Values; positionals:
 const text = (value: Values[string]): string | undefined => (typeof value === 'string' ? value : undefined)
 const list = (value: Values[string]): string[] =>
   Array.isArray(value) ? value.filter((item) => typeof item === 'string') : []
+
+function count(value: string | undefined): number | undefined {
+  if (value === undefined || /^[1-9]\d{0,2}$/.test(value)) return value === undefined ? value : Number(value)
+  throw new UsageError('--quorum is a number from 1.')
+}
 
 run(process.argv.slice(2)).then(
   (code) => {

@@ -1,6 +1,6 @@
 import { FINDING_KINDS } from '../../src/core/ledger/findings.js'
 import { checkReceipt, type Receipt } from '../../src/core/ledger/receipt.js'
-import { describeFinding, readKeys, readText } from './check.js'
+import { describeFinding, readKeys, readText, witnessing } from './check.js'
 import { TOOLS } from './crypto.js'
 import { UsageError } from './usage.js'
 
@@ -18,9 +18,8 @@ export function receiptCommand({ receipt, keys, origin, witnesses, quorum, json 
   if (keys.length === 0) throw new UsageError('A receipt holds no key: give the one you trust with --key.')
   const checked = checkReceipt(TOOLS, readText(receipt), {
     keys: keys.flatMap((given) => readKeys(given)),
-    witness_keys: witnesses.flatMap((given) => readKeys(given, '--witness')),
+    ...witnessing(witnesses, quorum),
     ...(origin !== undefined && { origin }),
-    quorum: quorum ?? (witnesses.length > 0 ? 1 : 0),
   })
   const exit_code = checked.ok ? 0 : FINDING_KINDS[checked.errors.kind].exit
   process.stdout.write(

@@ -6,12 +6,14 @@ export interface VerifyArguments {
   readonly bundle: string
   readonly keys: readonly string[]
   readonly checkpoints: readonly string[]
+  readonly witnesses: readonly string[]
+  readonly quorum: number | undefined
   readonly json: boolean
 }
 
 /** `agentguard verify`: 0, or the exit code of the first finding. */
-export async function verifyCommand({ bundle, keys, checkpoints, json }: VerifyArguments): Promise<number> {
-  const verdict = await checkBundle(bundle, { keys, checkpoints })
+export async function verifyCommand({ bundle, json, ...options }: VerifyArguments): Promise<number> {
+  const verdict = await checkBundle(bundle, options)
   const exit_code = exitCodeOf(verdict)
   process.stdout.write(
     json ? `${JSON.stringify({ ...verdict, exit_code }, null, 2)}\n` : describeVerdict(verdict),

@@ -13,6 +13,7 @@ import * as treeQueries from './trees.queries.js'
 import { type Remembered, SignerMemory } from './signer-memory.js'
 import { installationOf, signCheckpoint, vkeyOf } from './signing.js'
 import { edgeTiles, loadTree, MissingTile } from './tree-tiles.js'
+import { Witnesses } from './witnesses.js'
 
 const LOGS_A_ROUND = 200
 /** Entries read again before one signature, and in one round: so that a log that is far behind delays no other. */
@@ -35,7 +36,7 @@ interface Signable {
 /**
  * Signs checkpoints (ledger.md, Signing). Of all processes with a LEDGER_SIGNER_DIR the one that holds the session's
  * advisory lock works. In a round: read the new entries of up to 200 logs again and prove that they continue what is
- * remembered; write down, on disk, what is about to be signed; sign; publish. After a crash at any point the next
+ * remembered; write down, on disk, what is about to be signed; sign; let witnesses cosign; publish. After a crash at any point the next
  * round continues from what is remembered, so no two signatures ever contradict each other.
  *
  * A log that does not continue what was signed is never signed again in its epoch.
@@ -55,6 +56,7 @@ export class SignWorker implements OnApplicationBootstrap {
     private readonly database: Database,
     private readonly settings: Settings,
     shutdown: Shutdown,
+    private readonly witnesses: Witnesses,
   ) {
     this.loop = new Loop('checkpoints are signed', this.logger, async () => {
       await this.round()
@@ -148,12 +150,13 @@ export class SignWorker implements OnApplicationBootstrap {
     const checkpoints = signable.map(({ state: { org_id, epoch, origin }, size, root }) => ({
       org_id,
       epoch,
+      origin,
       size,
       root,
       note: signCheckpoint({ origin, size, root }, key, public_key),
     }))
     this.at('signed')
-    const published = await checkpointQueries.publish(client, checkpoints)
+    const published = await checkpointQueries.publish(client, await this.witnesses.cosign(checkpoints))
     this.at('published')
     return published.size
   }

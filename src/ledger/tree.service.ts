@@ -1,8 +1,5 @@
 import { Injectable } from '@nestjs/common'
-import type { PoolClient } from 'pg'
 import { agentOf } from '../core/ledger/projections.js'
-import { consistencyPlan, inclusionPlan, type ProofPlan, proofHashes } from '../core/ledger/merkle.js'
-import { formatProof } from '../core/ledger/proof.js'
 import { encodeEntries, type TilePath, tileWidth, TILE_WIDTH } from '../core/ledger/tiles.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { checkLog, type LogCheck } from './check-log.js'
@@ -11,25 +8,11 @@ import * as entryQueries from './stored-entries.queries.js'
 import * as treeQueries from './trees.queries.js'
 import { SignWorker } from './sign.worker.js'
 import { publicKeyOf, vkeyOf } from './signing.js'
-import { nodesFrom, sha256, tilesFor } from './tree-tiles.js'
+import { consistencyHashes, type EntryProof, proofOf, published, type Published } from './tree-proofs.js'
 
 export type { LogCheck } from './check-log.js'
+export type { EntryProof, Published } from './tree-proofs.js'
 export { type Fault, FAULTS } from './check-entries.js'
-
-/** The newest signed statement about a log. */
-export interface Published {
-  readonly epoch: number
-  readonly size: number
-  readonly root: Buffer
-  /** The signed note. */
-  readonly note: string
-}
-
-export type EntryProof =
-  | { readonly kind: 'missing' }
-  /** The entry is in the log, and no checkpoint covers it yet. */
-  | { readonly kind: 'pending' }
-  | { readonly kind: 'proof'; readonly index: number; readonly entry: Buffer; readonly proof: string }
 
 /** What an outsider needs to check a log: checkpoints, tiles, proofs, keys. Read only, and only what was signed. */
 @Injectable()
@@ -96,7 +79,7 @@ export class TreeService {
       if (!newest) return null
       const end = to ?? newest.size
       if (from > end || end > newest.size) return { to: end, hashes: null, newest }
-      const hashes = await hashesOf(client, org_id, { ...newest, size: end }, consistencyPlan(from, end))
+      const hashes = await consistencyHashes(client, org_id, newest.epoch, from, end)
       return { to: end, hashes, newest }
     })
   }
@@ -139,41 +122,4 @@ export class TreeService {
       }),
     })
   }
-}
-
-async function proofOf(
-  client: PoolClient,
-  org_id: string,
-  log_id: string,
-  agent_id: string | null,
-): Promise<EntryProof> {
-  const stored = await entryQueries.selectStoredById(client, org_id, log_id, agent_id)
-  if (!stored) return { kind: 'missing' }
-  const newest = await published(client, org_id)
-  if (!newest || newest.size <= stored.index) return { kind: 'pending' }
-  const { index, entry } = stored
-  const hashes = await hashesOf(client, org_id, newest, inclusionPlan(index, newest.size))
-  return {
-    kind: 'proof',
-    index,
-    entry,
-    proof: formatProof({ extra: entry, index, hashes, checkpoint: newest.note }),
-  }
-}
-
-async function published(client: PoolClient, org_id: string): Promise<Published | null> {
-  const state = await treeQueries.selectTree(client, org_id)
-  if (!state) return null
-  const newest = await checkpointQueries.selectNewestCheckpoint(client, org_id, state.epoch)
-  return newest && { ...newest, epoch: state.epoch }
-}
-
-async function hashesOf(
-  client: PoolClient,
-  org_id: string,
-  { epoch, size }: Pick<Published, 'epoch' | 'size'>,
-  plan: ProofPlan,
-): Promise<Uint8Array[]> {
-  const tiles = await treeQueries.selectTiles(client, org_id, epoch, tilesFor(plan, size))
-  return proofHashes(sha256, plan, nodesFrom(size, tiles))
 }

@@ -201,10 +201,20 @@ export class MadeLog {
 
   /** The signed checkpoint of the first `size` entries. */
   checkpoint(size = this.size): string {
-    const text = formatCheckpoint({ origin: this.origin, size, root: this.root(size) })
+    return this.sign(formatCheckpoint({ origin: this.origin, size, root: this.root(size) }))
+  }
+
+  private sign(text: string): string {
     const signature = sign(null, noteMessage(text), this.private_key)
     const { id } = makeVerifierKey(TOOLS.sha256, INSTALLATION, 'ed25519', this.public_key)
     return formatNote(text, [{ name: INSTALLATION, id, signature }])
+  }
+
+  /** A checkpoint of one entry more than `size`, whose last entry is another: signed by the same key. */
+  forked(size: number): string {
+    const leaves = this.entries.slice(0, size).map(({ text }) => leafHash(TOOLS.sha256, Buffer.from(text)))
+    const root = rootOf(TOOLS.sha256, [...leaves, leafHash(TOOLS.sha256, Buffer.from('another entry'))])
+    return this.sign(formatCheckpoint({ origin: this.origin, size: size + 1, root }))
   }
 
   root(size = this.size): Uint8Array {

@@ -2,6 +2,8 @@ import { spawnSync } from 'node:child_process'
 import path from 'node:path'
 
 export const SDK = path.join(__dirname, '../../sdk')
+/** The command `agentguard`, once `buildSdk` has run. */
+export const CLI = path.join(SDK, 'dist/cli.js')
 
 /** The package as it is published, built when its sources have changed since. */
 export function buildSdk(): void {

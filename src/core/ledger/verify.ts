@@ -29,6 +29,9 @@ export interface VerifyTools extends HashTools {
 export interface VerifyOptions {
   /** Keys of the log that the caller trusts. Without any the bundle's own keys are used, and the verdict says so. */
   readonly keys?: readonly VerifierKey[]
+  /** Witnesses that the caller trusts, and how many of them must have cosigned the bundle's checkpoint. */
+  readonly witness_keys?: readonly VerifierKey[]
+  readonly quorum?: number
   /** Older checkpoints (signed notes) of the same log that the caller holds. */
   readonly older?: readonly string[]
   /** Findings that are kept; the others are counted. Default 20. */
@@ -288,7 +291,13 @@ export class BundleVerifier {
     const log_keys = options.keys?.length ? options.keys : bundleKeys
     const kind = older ? 'consistency' : 'signature'
     const field = older ? 'older checkpoint' : 'checkpoint'
-    const verified = verifyCheckpoint(note, { origin: manifest.origin, log_keys }, this.tools.verify)
+    const policy = {
+      origin: manifest.origin,
+      log_keys,
+      witness_keys: options.witness_keys ?? [],
+      witnesses_needed: older ? 0 : (options.quorum ?? 0),
+    }
+    const verified = verifyCheckpoint(note, policy, this.tools.verify)
     if (!verified.ok) return this.find(kind, null, field, verified.errors.detail, older ? null : this.lines)
     const { origin, size, root, signers } = verified.value
     this.wanted.push({ origin, size, root, older, signers: [...new Set(signers.map(({ key }) => key.name))] })
@@ -391,7 +400,8 @@ export class BundleVerifier {
     }
     if (this.checkpointSeen) return
     const detail = 'The bundle has no checkpoint: nothing in it is signed.'
-    if (this.options.keys?.length) this.find('signature', null, 'checkpoint', detail, null)
+    if (this.options.keys?.length || this.options.quorum)
+      this.find('signature', null, 'checkpoint', detail, null)
     else this.notes.push(detail)
   }
 

@@ -140,3 +140,36 @@ describe('the folder of the signer', () => {
     expect(dir({ ...PRODUCTION, LEDGER_SIGNER_DIR: '/signer' })).toBe('/signer')
   })
 })
+
+describe('witnesses', () => {
+  const WITNESS = 'w.example/1+bcd5f9c1+BAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f'
+  const load = (LEDGER_WITNESSES: string, LEDGER_WITNESS_QUORUM = '0') =>
+    loadSettings({ DATA_DIR: data_dir, ...PRODUCTION, LEDGER_WITNESSES, LEDGER_WITNESS_QUORUM })
+
+  it('are an address and a key each', () => {
+    const { ledger_witnesses, ledger_witness_quorum } = load(`https://w.example/one/  ${WITNESS}`, '1')
+    expect([ledger_witnesses, ledger_witness_quorum]).toEqual([
+      [{ url: 'https://w.example/one', vkey: WITNESS }],
+      1,
+    ])
+  })
+
+  it.each([
+    'https://w.example',
+    WITNESS,
+    `ftp://w.example ${WITNESS}`,
+    `https://user:word@w.example ${WITNESS}`,
+    `https://w.example?to=x ${WITNESS}`,
+    `https://w.example ${WITNESS.replace('BAAB', 'AQAB')}`,
+    `https://w.example ${WITNESS.replace('bcd5', 'bcd6')}`,
+    `https://w.example ${WITNESS}, https://v.example ${WITNESS}`,
+  ])('are refused as %s', (text) => {
+    expect(problems({ ...PRODUCTION, LEDGER_WITNESSES: text })).toHaveLength(1)
+  })
+
+  it('cannot be fewer than must cosign', () => {
+    const one = { ...PRODUCTION, LEDGER_WITNESSES: `https://w.example ${WITNESS}` }
+    expect(problems({ ...one, LEDGER_WITNESS_QUORUM: '2' })).toHaveLength(1)
+    expect(problems({ ...one, LEDGER_WITNESS_QUORUM: '1' })).toEqual([])
+  })
+})

@@ -4,6 +4,7 @@ import { parseRateLimits, parseWindows, rateLimits, type RateLimits } from '../t
 import { EnvironmentReader, type Environment } from './environment.js'
 import { ledgerKek, previousKeks, rootKey } from './secrets.js'
 import { ConfigurationError, LOG_LEVELS, NODE_ENVS, type Settings } from './settings.js'
+import { witnesses } from './witnesses.js'
 
 const DAY_S = 86_400
 const PREFIX = /^[a-z][a-z0-9]{1,9}_$/
@@ -38,6 +39,7 @@ export function loadSettings(environment: Environment): Settings {
     ledger_origin: origin(reader),
     ledger_signer_dir: signerDir(reader, production, data_dir),
     ledger_public_proofs: reader.boolean('LEDGER_PUBLIC_PROOFS', false),
+    ...witnesses(reader),
   }
   // Secrets last, and only made when all else is right: a failed start leaves no files behind.
   const settings = reader.problems.length > 0 && !production ? undefined : withSecrets(plain, reader)

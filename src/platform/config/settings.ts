@@ -55,6 +55,16 @@ export class Settings {
   /** `LEDGER_PUBLIC_PROOFS`: checkpoints and hash tiles need no credentials (entries always do). Default false. */
   readonly ledger_public_proofs: boolean
 
+  /**
+   * `LEDGER_WITNESSES`: who cosigns checkpoints before they are published (C2SP tlog-witness), as a comma list of
+   * `<URL> <verifier key>`. Default none.
+   */
+  readonly ledger_witnesses: readonly WitnessAddress[]
+  /** `LEDGER_WITNESS_QUORUM`: without so many cosignatures no checkpoint is published. Default 0: with any or none. */
+  readonly ledger_witness_quorum: number
+  /** `LEDGER_WITNESS_TIMEOUT_MS`: how long a checkpoint waits for its witnesses, at most. Default 1000. */
+  readonly ledger_witness_timeout_ms: number
+
   /** `CORS_ORIGINS`: comma list of origins, or `*`. Default: the dashboard's development server, none in production. */
   readonly cors_origins: readonly string[]
   /** `LOG_LEVEL`: default info. */
@@ -113,6 +123,12 @@ export class Settings {
   readonly agent_id_prefix: string
   /** `API_KEY_PREFIX`: of agents' keys. Default `agk_`. */
   readonly api_key_prefix: string
+}
+
+/** A witness and where it listens: `<url>/add-checkpoint`. */
+export interface WitnessAddress {
+  readonly url: string
+  readonly vkey: string
 }
 
 /** The configuration cannot be used: every reason at once, each naming its variable and the remedy. */
