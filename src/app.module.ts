@@ -19,8 +19,10 @@ import { OutboundModule } from './platform/outbound/outbound.module.js'
 import { AdminKeysModule } from './admin-keys/admin-keys.module.js'
 import { AgentsModule } from './agents/agents.module.js'
 import { AuthenticationModule } from './authentication/authentication.module.js'
+import { DataKeysModule } from './data-keys/data-keys.module.js'
 import { EnforceModule } from './enforce/enforce.module.js'
 import { LedgerModule } from './ledger/ledger.module.js'
+import { ErasureModule } from './erasure/erasure.module.js'
 import { KeysModule } from './keys/keys.module.js'
 import { LogsModule } from './logs/logs.module.js'
 import { OrganizationsModule } from './organizations/organizations.module.js'
@@ -53,6 +55,8 @@ const CAPABILITIES = [
   EnforceModule,
   LedgerModule,
   LogsModule,
+  ErasureModule,
+  DataKeysModule,
   ProofsModule,
 ]
 

@@ -185,20 +185,19 @@ describe('what is compared', () => {
   async function entryOf(answer: RawAnswer, request: RawRequest): Promise<unknown> {
     const id = /"decision_id":"([0-9a-f-]{36})"/.exec(answer.text)?.[1]
     if (id === undefined) return null
-    const { rows } = await owner.query<{ entry: Buffer; nonce: Buffer | null; body: Buffer | null }>(
-      `SELECT e.entry, p.nonce, p.body FROM ledger.ledger_entry e LEFT JOIN ledger.ledger_payload p USING (org_id, index)
+    const { rows } = await owner.query<{ entry: Buffer; nonce: Buffer | null; body: Buffer; dek_id: string }>(
+      `SELECT e.entry, p.nonce, p.body, p.dek_id FROM ledger.ledger_entry e LEFT JOIN ledger.ledger_payload p USING (org_id, index)
        WHERE e.id = $1`,
       [id],
     )
     const row = rows[0]
     if (!row) throw new Error('an answer without its entry')
     const entry = JSON.parse(row.entry.toString()) as DecisionEntry
-    const opened =
-      row.nonce && row.body
-        ? await free.lane.app
-            .get(LedgerService)
-            .sealer.open('org_default', entry.log, entry.id, Date.parse(entry.ts), row.nonce, row.body)
-        : null
+    const opened = row.nonce
+      ? await free.lane.app
+          .get(LedgerService)
+          .sealer.open('org_default', entry.log, entry.id, Date.parse(entry.ts), { ...row, nonce: row.nonce })
+      : null
     const sent = request.headers.some(([, value]) => value === entry.request_id)
     return {
       ...entry,

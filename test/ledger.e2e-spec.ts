@@ -220,11 +220,12 @@ describe('the ledger', () => {
     })
     expect(sealed.commitment.fields).toEqual(['context'])
     expect(sealed.body.includes('canary')).toBe(false)
-    const [nonce, body] = [sealed.body.subarray(0, 12), sealed.body.subarray(12)]
-    expect(await ledger.sealer.open(ORG, 'log', 'id', ts, nonce, body)).toEqual({
+    const { dek_id } = sealed
+    const stored = { nonce: sealed.body.subarray(0, 12), body: sealed.body.subarray(12), dek_id }
+    expect(await ledger.sealer.open(ORG, 'log', 'id', ts, stored)).toEqual({
       context: { secret: 'canary' },
     })
-    await expect(ledger.sealer.open(ORG, 'log', 'other', ts, nonce, body)).rejects.toThrow()
+    await expect(ledger.sealer.open(ORG, 'log', 'other', ts, stored)).rejects.toThrow()
     const again = await ledger.sealer.seal(ORG, 'log', 'id', ts, { context: { secret: 'canary' } })
     expect(again.commitment.c).not.toBe(sealed.commitment.c) // salted: equal payloads cannot be recognised
   })

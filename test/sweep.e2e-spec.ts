@@ -52,6 +52,8 @@ const BODIES: Readonly<Record<string, unknown>> = {
   Enforce_decideBatch: { requests: [{ action: 'swept' }] },
   Logs_report: { action: 'swept', allowed: true, result: 'success' },
   Proofs_startEpoch: { reason: 'swept' },
+  Erasure_entry: { reason: 'swept' },
+  Erasure_agent: { reason: 'swept' },
 }
 
 /** Parameters that name a place in the caller's own log, whoever calls: nothing of another organization. */

@@ -226,6 +226,20 @@ export async function ensureDataKey(
   return row
 }
 
+/** The data key that sealed a payload, by its id. */
+export async function findDataKey(
+  pool: Pool,
+  org_id: string,
+  month: string,
+  dek_id: string,
+): Promise<DataKeyRow | null> {
+  const { rows } = await pool.query<DataKeyRow>(
+    'SELECT dek_id, kek_id, wrapped FROM ledger.ledger_data_key_find($1, $2, $3)',
+    [org_id, month, dek_id],
+  )
+  return rows[0] ?? null
+}
+
 /** Whether this database takes writes and lets the decision path append: false on a standby or a read-only one. */
 export async function selectWritable(pool: Pool): Promise<boolean> {
   const { rows } = await pool.query<{ writable: boolean }>({

@@ -25,7 +25,8 @@ import { type AppendOutcome, AppendQueue } from './append-queue.js'
 import * as queries from './ledger.queries.js'
 import { PayloadSealer, type SealedPayload } from './payload.js'
 
-export { monthOf, type SealedPayload } from './payload.js'
+export type { DataKeyRow } from './ledger.queries.js'
+export { monthOf, type SealedPayload, type StoredPayload } from './payload.js'
 
 /** What happened besides decisions, to be recorded in the transaction in which it happens. */
 export type Change = Recording &

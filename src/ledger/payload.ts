@@ -12,7 +12,7 @@ import type { PayloadCommitment } from '../core/ledger/entry.js'
 import { uuidv7 } from '../core/ids.js'
 import type { KeyRing } from '../platform/crypto/key-ring.js'
 import { within } from '../platform/clock/within.js'
-import { type DataKeyRow, ensureDataKey } from './ledger.queries.js'
+import { type DataKeyRow, ensureDataKey, findDataKey } from './ledger.queries.js'
 
 const COMMITMENT_DOMAIN = Buffer.from('agentguard/payload/v1\0')
 const CIPHER = 'aes-256-gcm'
@@ -21,6 +21,8 @@ const TAG_BYTES = 16
 const SALT_BYTES = 32
 /** Unwrapped data keys kept in memory: organizations × months that are in use. */
 const MAX_KEYS = 10_000
+/** After a rotation, every replica seals with the new data key within this time. */
+const CURRENT_MS = 60_000
 /** A decision does not wait longer for the month's data key: it must be answered within 2 s. */
 const KEY_MS = 700
 
@@ -29,6 +31,14 @@ export interface SealedPayload {
   readonly commitment: PayloadCommitment
   /** nonce ‖ ciphertext ‖ tag: goes beside the entry. */
   readonly body: Buffer
+  readonly dek_id: string
+}
+
+/** A payload as it is stored beside its entry. */
+export interface StoredPayload {
+  readonly nonce: Uint8Array
+  /** ciphertext ‖ tag */
+  readonly body: Uint8Array
   readonly dek_id: string
 }
 
@@ -43,7 +53,10 @@ interface DataKey {
  * LEDGER_KEK; committed to by a salted hash, so that erasing the row breaks no proof and the hash tells nothing.
  */
 export class PayloadSealer {
+  /** By dek_id: what opens. */
   private readonly keys = new Map<string, DataKey>()
+  /** By organization and month: what seals, until it is looked up again. */
+  private readonly current = new Map<string, { key: DataKey; until: number }>()
 
   constructor(
     private readonly pool: Pool,
@@ -61,7 +74,7 @@ export class PayloadSealer {
     ts: number,
     payload: Readonly<Record<string, Json | undefined>>,
   ): Promise<SealedPayload> {
-    const { dek_id, key } = await this.dataKey(org_id, monthOf(ts))
+    const { dek_id, key } = await this.sealingKey(org_id, monthOf(ts))
     const salt = randomBytes(SALT_BYTES)
     const text = Buffer.from(canonicalize(payload))
     const plain = Buffer.concat([salt, text])
@@ -79,10 +92,9 @@ export class PayloadSealer {
     log: string,
     id: string,
     ts: number,
-    nonce: Uint8Array,
-    body: Uint8Array,
+    sealed: StoredPayload,
   ): Promise<Record<string, Json>> {
-    const opened = await this.openCommitted(org_id, log, id, ts, nonce, body)
+    const opened = await this.openCommitted(org_id, log, id, ts, sealed)
     if (!opened) throw new Error(`the payload of entry ${id} does not fit its key or its entry`)
     return JSON.parse(opened.text) as Record<string, Json>
   }
@@ -96,10 +108,10 @@ export class PayloadSealer {
     log: string,
     id: string,
     ts: number,
-    nonce: Uint8Array,
-    body: Uint8Array,
+    { nonce, body, dek_id }: StoredPayload,
   ): Promise<{ salt: Buffer; text: string } | null> {
-    const { key } = await this.dataKey(org_id, monthOf(ts))
+    const key = await this.openingKey(org_id, monthOf(ts), dek_id)
+    if (!key) return null
     if (nonce.length !== NONCE_BYTES || body.length < SALT_BYTES + TAG_BYTES) return null
     const decipher = createDecipheriv(CIPHER, key, nonce).setAAD(additionalData(log, id))
     decipher.setAuthTag(body.subarray(body.length - TAG_BYTES))
@@ -113,16 +125,46 @@ export class PayloadSealer {
     return { salt: plain.subarray(0, SALT_BYTES), text: plain.subarray(SALT_BYTES).toString() }
   }
 
-  private async dataKey(org_id: string, month: string): Promise<DataKey> {
+  /**
+   * A new data key for this month of the organization, to be stored; payloads are sealed with it once it is there.
+   */
+  makeKey(org_id: string, ts: number): DataKeyRow & { readonly month: string } {
+    const month = monthOf(ts)
+    return { month, ...this.wrap(org_id, month, randomBytes(32)) }
+  }
+
+  /** The same data key under the present key-encryption key; null when it is there already. */
+  rewrap(org_id: string, month: string, row: DataKeyRow): DataKeyRow | null {
+    if (row.kek_id === this.ring.present) return null
+    const place = keyBinding(org_id, month, row.dek_id)
+    const { kek_id, bytes } = this.ring.seal(null, place, this.unwrap(org_id, month, row))
+    return { dek_id: row.dek_id, kek_id, wrapped: bytes }
+  }
+
+  /** Forgets which data keys seal: the next payload looks its own up. */
+  forget(): void {
+    this.current.clear()
+  }
+
+  private async sealingKey(org_id: string, month: string): Promise<DataKey> {
     const name = `${org_id}/${month}`
-    const known = this.keys.get(name)
-    if (known) return known
-    const fresh = this.wrap(org_id, month, randomBytes(32))
-    const stored = await within(KEY_MS, ensureDataKey(this.pool, org_id, month, fresh))
-    const key = { dek_id: stored.dek_id, key: this.unwrap(org_id, month, stored) }
-    const oldest = this.keys.keys().next()
-    if (this.keys.size >= MAX_KEYS && !oldest.done) this.keys.delete(oldest.value)
-    this.keys.set(name, key)
+    const known = this.current.get(name)
+    const now = performance.now()
+    if (known && now < known.until) return known.key
+    const offered = this.wrap(org_id, month, randomBytes(32))
+    const stored = await within(KEY_MS, ensureDataKey(this.pool, org_id, month, offered))
+    const key = { dek_id: stored.dek_id, key: createSecretKey(this.unwrap(org_id, month, stored)) }
+    remember(this.current, name, { key, until: now + CURRENT_MS })
+    return key
+  }
+
+  private async openingKey(org_id: string, month: string, dek_id: string): Promise<KeyObject | null> {
+    const known = this.keys.get(dek_id)
+    if (known) return known.key
+    const row = await within(KEY_MS, findDataKey(this.pool, org_id, month, dek_id))
+    if (!row) return null
+    const key = createSecretKey(this.unwrap(org_id, month, row))
+    remember(this.keys, dek_id, { dek_id, key })
     return key
   }
 
@@ -132,10 +174,16 @@ export class PayloadSealer {
     return { dek_id, kek_id, wrapped: bytes }
   }
 
-  private unwrap(org_id: string, month: string, { dek_id, kek_id, wrapped }: DataKeyRow): KeyObject {
-    const sealed = { kek_id, bytes: wrapped }
-    return createSecretKey(this.ring.open(null, keyBinding(org_id, month, dek_id), sealed))
+  private unwrap(org_id: string, month: string, { dek_id, kek_id, wrapped }: DataKeyRow): Buffer {
+    return this.ring.open(null, keyBinding(org_id, month, dek_id), { kek_id, bytes: wrapped })
   }
+}
+
+/** Keeps a bounded number; the one that was put in first goes first. */
+function remember<T>(kept: Map<string, T>, name: string, value: T): void {
+  const oldest = kept.keys().next()
+  if (kept.size >= MAX_KEYS && !oldest.done) kept.delete(oldest.value)
+  kept.set(name, value)
 }
 
 /** First day of the month of an instant, UTC, as the payload partitions are named. */

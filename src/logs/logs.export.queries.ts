@@ -110,6 +110,7 @@ export interface ExportRow {
   /** Sealed; null when there is none, or not any more. */
   readonly nonce: Buffer | null
   readonly body: Buffer | null
+  readonly dek_id: string | null
 }
 
 /** The entries from ≤ index < to in order, of these types (all when empty), each with its sealed payload. */
@@ -123,10 +124,11 @@ export async function selectEntries(
   const { rows } = await client.query<ExportRow>({
     name: 'export_entries',
     text: `SELECT e.index::float8 AS index, e.id::text AS id, e.ts, e.type, e.agent_id, e.action_key, e.allowed,
-                  e.decision_id::text AS decision_id, e.entry, p.nonce, p.body
+                  e.decision_id::text AS decision_id, e.entry, p.nonce, p.body,
+                  p.dek_id::text AS dek_id
            FROM ledger.ledger_entry e
            LEFT JOIN (
-             SELECT index, nonce, body FROM ledger.ledger_payload WHERE org_id = $1 AND index >= $2 AND index < $3
+             SELECT index, nonce, body, dek_id FROM ledger.ledger_payload WHERE org_id = $1 AND index >= $2 AND index < $3
            ) p USING (index)
            WHERE e.org_id = $1 AND e.index >= $2 AND e.index < $3
              AND (cardinality($4::text[]) = 0 OR e.type = ANY ($4::text[]))

@@ -7,7 +7,7 @@ import type { Entry } from '../core/ledger/entry.js'
 import { HASH_BYTES, leafHash, rangeNodes } from '../core/ledger/merkle.js'
 import { type Tile, TILE_WIDTH, tileNodes, tilesOfPlan } from '../core/ledger/tiles.js'
 import { Problem } from '../core/problems.js'
-import { LedgerService } from '../ledger/ledger.service.js'
+import { LedgerService, type StoredPayload } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
 import { Database } from '../platform/database/database.service.js'
@@ -93,7 +93,7 @@ export class LogsExportService {
       return lines.map((line) => `${formatLine(line)}\n`).join('')
     }
     const head: BundleLine[] = [
-      { kind: 'manifest', format: BUNDLE_FORMAT, org_id, origin, first, end, made_at },
+      { kind: 'manifest', format: BUNDLE_FORMAT, org_id, origin, first, end, size: range.size, made_at },
       ...(await this.database.withOrgClient({ org_id }, (client) => statements(client, org_id, range))),
     ]
     yield write(head)
@@ -164,12 +164,12 @@ export class LogsExportService {
   /** What opens the entry's commitment. One that cannot be decrypted is left out: then it is neither there nor erased. */
   private async payload(
     org_id: string,
-    { nonce, body }: queries.ExportRow,
+    row: queries.ExportRow,
     { log, id, ts }: Entry,
   ): Promise<Pick<EntryLine, 'payload'>> {
-    if (!nonce || !body) return { payload: { redacted: true } }
-    const at = Date.parse(ts)
-    const opened = await this.ledger.sealer.openCommitted(org_id, log, id, at, nonce, body)
+    const stored = storedPayload(row)
+    if (!stored) return { payload: { redacted: true } }
+    const opened = await this.ledger.sealer.openCommitted(org_id, log, id, Date.parse(ts), stored)
     return opened ? { payload: { salt: opened.salt.toString('base64'), text: opened.text } } : {}
   }
 
@@ -200,16 +200,12 @@ export class LogsExportService {
     if (format === 'json') yield '\n]\n'
   }
 
-  private async view(
-    org_id: string,
-    { index, entry: bytes, nonce, body }: queries.ExportRow,
-  ): Promise<LogEntry> {
-    const entry = JSON.parse(bytes.toString()) as Entry
-    const opened =
-      nonce && body
-        ? await this.ledger.sealer.open(org_id, entry.log, entry.id, Date.parse(entry.ts), nonce, body)
-        : null
-    return toLogEntry(index, entry, opened)
+  private async view(org_id: string, row: queries.ExportRow): Promise<LogEntry> {
+    const entry = JSON.parse(row.entry.toString()) as Entry
+    const { log, id, ts } = entry
+    const stored = storedPayload(row)
+    const opened = stored && (await this.ledger.sealer.open(org_id, log, id, Date.parse(ts), stored))
+    return toLogEntry(row.index, entry, opened)
   }
 
   /** A long export must not hold up a restart: the client sees it cut off, and can ask again. */
@@ -217,6 +213,10 @@ export class LogsExportService {
     if (this.shutdown.isDraining) throw new Problem('not_ready', { detail: 'The service is closing.' })
   }
 }
+
+/** Null when the entry has no payload, or not any more. */
+const storedPayload = ({ nonce, body, dek_id }: queries.ExportRow): StoredPayload | null =>
+  nonce && body && dek_id !== null ? { nonce, body, dek_id } : null
 
 async function rangeOf(client: PoolClient, org_id: string, query: ExportLogsQuery): Promise<Range> {
   const state = await queries.selectLog(client, org_id)

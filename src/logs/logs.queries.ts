@@ -24,6 +24,7 @@ export interface PayloadRow {
   index: number
   nonce: Uint8Array
   body: Uint8Array
+  dek_id: string
 }
 
 function where(filter: LogFilter): Prisma.Sql {
@@ -79,7 +80,7 @@ export async function selectPayloads(
 ): Promise<PayloadRow[]> {
   if (indexes.length === 0) return []
   return tx.$queryRaw<PayloadRow[]>`
-    SELECT index::float8 AS index, nonce, body FROM ledger.ledger_payload
+    SELECT index::float8 AS index, nonce, body, dek_id::text AS dek_id FROM ledger.ledger_payload
     WHERE org_id = ${org_id} AND index IN (${Prisma.join([...indexes])})
       AND month IN (${Prisma.join(months.map((month) => Prisma.sql`${month}::date`))})`
 }

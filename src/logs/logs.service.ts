@@ -142,9 +142,8 @@ export class LogsService {
       entries.map(async ({ index, entry }) => {
         const row = payloads.get(index)
         if (!row) return toLogEntry(index, entry, null)
-        const { nonce, body } = row
         const at = Date.parse(entry.ts)
-        const payload = await this.ledger.sealer.open(org_id, entry.log, entry.id, at, nonce, body)
+        const payload = await this.ledger.sealer.open(org_id, entry.log, entry.id, at, row)
         return toLogEntry(index, entry, payload)
       }),
     )

@@ -14,6 +14,7 @@ interface Row {
   entry: string
   nonce: Uint8Array | null
   body: Uint8Array | null
+  dek_id: string | null
 }
 
 /** The administrative entries of an organization's log, oldest first, as they lie in the database. */
@@ -22,24 +23,16 @@ export async function recorded(app: INestApplicationContext, org_id = 'org_defau
   const rows = await app.get(Database).withOrg(
     { org_id },
     (tx) => tx.$queryRaw<Row[]>`
-      SELECT e.index::float8 AS index, convert_from(e.entry, 'UTF8') AS entry, p.nonce, p.body
+      SELECT e.index::float8 AS index, convert_from(e.entry, 'UTF8') AS entry, p.nonce, p.body,
+             p.dek_id::text AS dek_id
       FROM ledger.ledger_entry e LEFT JOIN ledger.ledger_payload p USING (org_id, index)
       WHERE e.type = 'config' ORDER BY e.index`,
   )
   return Promise.all(
-    rows.map(async ({ index, entry: text, nonce, body }) => {
+    rows.map(async ({ index, entry: text, nonce, body, dek_id }) => {
       const entry = JSON.parse(text) as ConfigEntry
-      const opened =
-        nonce && body
-          ? await sealer.open(
-              org_id,
-              entry.log,
-              entry.id,
-              Date.parse(entry.ts),
-              Buffer.from(nonce),
-              Buffer.from(body),
-            )
-          : null
+      const stored = nonce && body && dek_id !== null ? { nonce, body, dek_id } : null
+      const opened = stored && (await sealer.open(org_id, entry.log, entry.id, Date.parse(entry.ts), stored))
       return { ...entry, index, opened }
     }),
   )

@@ -18,6 +18,8 @@ export interface ManifestLine {
   readonly origin: string
   readonly first: number
   readonly end: number
+  /** Entries of the whole log when the bundle was made: whether `end` is the log's end. */
+  readonly size?: number
   /** RFC 3339. Says nothing that is checked. */
   readonly made_at: string
 }
@@ -134,7 +136,10 @@ const LINES: Readonly<Record<BundleLine['kind'], Readonly<Record<string, Check>>
   entry: { kind: text, index: count, leaf: text, entry: text, columns },
   end: { kind: text, entries: count, policies: count, lines: count },
 }
-const OPTIONAL: Readonly<Record<string, Check>> = { payload }
+const OPTIONAL: Readonly<Partial<Record<BundleLine['kind'], Readonly<Record<string, Check>>>>> = {
+  manifest: { size: count },
+  entry: { payload },
+}
 
 /** Reads one line strictly: no unknown members, no other spelling. Nothing in it is to be believed yet. */
 export function parseLine(line: string): Result<BundleLine, LineFault> {
@@ -148,7 +153,11 @@ export function parseLine(line: string): Result<BundleLine, LineFault> {
   const { kind } = value
   const known = typeof kind === 'string' && Object.hasOwn(LINES, kind)
   if (!known) return err({ field: 'kind', detail: 'the line is of no known kind' })
-  const fault = memberFault(value, LINES[kind as BundleLine['kind']], kind === 'entry' ? OPTIONAL : {})
+  const fault = memberFault(
+    value,
+    LINES[kind as BundleLine['kind']],
+    OPTIONAL[kind as BundleLine['kind']] ?? {},
+  )
   if (fault) return err(fault)
   if (!isSpelt(value as unknown as BundleLine, line))
     return err({ field: null, detail: 'the line is not spelt as JSON.stringify spells it' })

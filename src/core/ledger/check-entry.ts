@@ -72,7 +72,7 @@ function differingColumn(columns: Columns, entry: ReadEntry): keyof Columns | nu
     agent_id: entry.subject?.agent_id ?? null,
     action_key: entry.action?.key ?? null,
     allowed: entry.decision ? entry.decision.effect === 'allow' : (entry.report?.allowed ?? null),
-    decision_id: entry.report?.decision_id ?? null,
+    decision_id: entry.report?.decision_id ?? entry.approval?.decision_id ?? null,
   }
   for (const name of COLUMNS) if (columns[name] !== stated[name]) return name
   return null

@@ -12,6 +12,7 @@ export const FINDING_KINDS = {
   payload: { exit: 16, title: 'a payload is not the one that its entry commits to' },
   policy: { exit: 17, title: 'a policy is not the one that its digest names, or is missing' },
   answer: { exit: 18, title: 'an answer says something else than the entry of its receipt' },
+  unrecorded_erasure: { exit: 18, title: 'a payload is gone, and no entry records that it was erased' },
   root: { exit: 20, title: 'the entries do not lead to the root that was signed' },
   signature: { exit: 21, title: 'a checkpoint is missing or not signed by a key that is trusted' },
   consistency: { exit: 22, title: 'the log does not begin with the one that an older checkpoint states' },

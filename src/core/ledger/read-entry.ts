@@ -13,6 +13,7 @@ import {
   ENTRY_MAX_BYTES,
   type EntryPolicy,
   type PayloadCommitment,
+  type RedactionEntry,
   type Subject,
 } from './entry.js'
 
@@ -31,6 +32,8 @@ export interface ReadEntry {
   readonly policies?: readonly EntryPolicy[]
   readonly report?: { readonly allowed: boolean; readonly decision_id?: string }
   readonly change?: ConfigEntry['change']
+  readonly approval?: { readonly decision_id?: string }
+  readonly redaction?: RedactionEntry['redaction']
   readonly payload?: PayloadCommitment
 }
 
@@ -84,6 +87,7 @@ function firstWrong(entry: Members): string | null {
   if (payload !== undefined && (!isMembers(payload) || typeof payload.c !== 'string')) return 'payload'
   if (type === 'decision') return wrongDecision(entry)
   if (type === 'action') return wrongAction(entry)
+  if (type === 'redaction') return isRedaction(entry.redaction) ? null : 'redaction'
   return type === 'config' && !isChange(entry.change) ? 'change' : null
 }
 
@@ -159,6 +163,13 @@ const isPolicy = (value: unknown): boolean =>
   typeof value.scope === 'string' &&
   typeof value.sha256 === 'string' &&
   isVersion(value.version)
+const isRedaction = (value: unknown): boolean =>
+  isMembers(value) &&
+  isVersion(value.from) &&
+  isVersion(value.upto) &&
+  isVersion(value.count) &&
+  typeof value.reason === 'string' &&
+  isOptional(value.agent_id, 'string')
 const isChange = (value: unknown): boolean =>
   isMembers(value) &&
   typeof value.kind === 'string' &&

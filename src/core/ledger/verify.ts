@@ -15,10 +15,11 @@ import {
 } from './bundle.js'
 import { type Checkpoint, verifyCheckpoint } from './checkpoint.js'
 import { checkEntry, type CheckedEntry, hexOf, type HashTools } from './check-entry.js'
+import { Erasures } from './erasures.js'
 import type { Finding, FindingKind } from './findings.js'
 import { CompactTree, HASH_BYTES } from './merkle.js'
 import { parseVerifierKey, type VerifierKey, type VerifyEd25519 } from './note.js'
-import { logOf } from './read-entry.js'
+import { logOf, type ReadEntry } from './read-entry.js'
 import { LogRules } from './rules-of-log.js'
 import { equalBytes } from './verify-merkle.js'
 
@@ -115,6 +116,7 @@ export class BundleVerifier {
   private tree: CompactTree | null = null
   private fallen = false
   private rules: LogRules | null = null
+  private readonly erasures = new Erasures()
   private next = 0
   /** After an index that was not the expected one: others that may follow without another finding. */
   private resume: readonly number[] = []
@@ -168,7 +170,10 @@ export class BundleVerifier {
       (end.entries !== this.entries || end.policies !== this.digests.size || end.lines !== this.lines)
     )
       this.find('truncated', null, 'end', 'the line "end" counts other lines than there are')
-    if (manifest) this.judgeMarks(manifest)
+    if (manifest) {
+      this.judgeMarks(manifest)
+      this.judgeErasures(manifest)
+    }
     const checkpoint = this.met.find(({ older }) => !older)
     return {
       valid: this.findings.length === 0,
@@ -333,9 +338,27 @@ export class BundleVerifier {
       for (const { kind, field, detail } of rules.check(line.index, entry, checked.payload))
         this.find(kind, line.index, `entry.${field}`, detail)
     }
-    if (line.payload && 'redacted' in line.payload) this.redacted++
+    this.trackErasure(line, entry)
     this.compareRoot()
     return checked
+  }
+
+  private trackErasure({ index, payload }: EntryLine, entry: ReadEntry | null): void {
+    const agent_id = entry?.subject?.agent_id ?? null
+    if (payload && 'redacted' in payload) {
+      this.redacted++
+      this.erasures.lost(index, agent_id)
+    }
+    if (entry?.redaction) this.erasures.recorded(entry.redaction)
+  }
+
+  /** What is gone must have been erased: in a bundle that reaches the end of the log, an entry of it says so. */
+  private judgeErasures({ end, size }: ManifestLine): void {
+    const index = this.erasures.first_unrecorded
+    if (index === null) return
+    const what = `The payload of entry ${index} is gone, and no entry of the bundle records that it was erased`
+    if (size === end) this.find('unrecorded_erasure', index, 'payload', what, null)
+    else this.notes.push(`${what}; the log goes on after the bundle, and may record it there.`)
   }
 
   /** Indexes are dense from the manifest's first. */

@@ -16,7 +16,7 @@ export interface Sealed {
 /**
  * `LEDGER_KEK` and the keys before it. Everything this installation keeps encrypted hangs on the ring: data keys of
  * the ledger's payloads, secrets of webhooks and of single sign-on, private signing keys. New things are sealed with
- * the present key; older ones still open, and are sealed anew by `LedgerKeysService` after a rotation.
+ * the present key; older ones still open, and are sealed anew after a rotation (`Resealing`).
  *
  * AES-256-GCM under a key derived for one purpose (HKDF-SHA-256, RFC 5869), with the place where the bytes are kept
  * as additional data: nothing sealed here opens under another purpose or in another row.
