@@ -15,7 +15,7 @@ export type AppendOutcome =
   | { readonly kind: 'no_log' }
 
 export interface AppendQueueOptions {
-  /** Connections that flush at once. A second one only helps when several organizations are busy. */
+  /** Batches under way at once, each on a connection of its own. */
   readonly flushers: number
   /** An entry counts as 1, a large one as 1 for each 16 KiB that are begun: so these bound memory as well. */
   readonly max_batch: number

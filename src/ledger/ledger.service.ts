@@ -20,7 +20,7 @@ import type { Principal } from '../platform/access/principal.js'
 import { Settings } from '../platform/config/settings.js'
 import { Clock } from '../platform/clock/clock.js'
 import { KeyRing } from '../platform/crypto/key-ring.js'
-import { Database, type Tx } from '../platform/database/database.service.js'
+import { Database, FLUSHERS, type Tx } from '../platform/database/database.service.js'
 import { type AppendOutcome, AppendQueue } from './append-queue.js'
 import * as queries from './ledger.queries.js'
 import { PayloadSealer, type SealedPayload } from './payload.js'
@@ -83,7 +83,8 @@ export class LedgerService {
     ring: KeyRing,
   ) {
     this.sealer = new PayloadSealer(database.hot, ring)
-    this.queue = new AppendQueue(database.hot, {
+    this.queue = new AppendQueue(database.reserved, {
+      flushers: FLUSHERS,
       on_fault: (error) => this.logger.warn({ err: error }, 'a batch could not be appended'),
     })
   }

@@ -8,8 +8,10 @@ import { compileKills } from '../core/policy/stages/kill.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { within } from '../platform/clock/within.js'
 import { isZone } from '../platform/clock/zones.js'
+import { Settings } from '../platform/config/settings.js'
 import { Database } from '../platform/database/database.service.js'
 import { LedgerService } from '../ledger/ledger.service.js'
+import { SnapshotCache } from './snapshot-cache.js'
 import * as queries from './snapshots.queries.js'
 
 /** What one key's decisions are made from: identity, versions, compiled policies. Immutable once made. */
@@ -28,9 +30,6 @@ export interface AgentSnapshot {
   readonly facts: Facts
 }
 
-/** Snapshots and compiled policies kept. A snapshot without its policies is about 1 KiB. */
-const MAX_SNAPSHOTS = 10_000
-const MAX_POLICIES = 10_000
 /** Without a sign of life from the database for this long, nothing kept is used (the freshness fuse). */
 const FUSE_MS = 1_000
 /** A request does not wait longer for a load: it must be answered within 2 s. The load goes on for the next one. */
@@ -42,9 +41,7 @@ const LOAD_MS = 700
  */
 @Injectable()
 export class SnapshotsService {
-  private readonly snapshots = new Map<string, AgentSnapshot>()
-  private readonly hashes = new Map<string, Set<string>>()
-  private readonly compiled = new Map<string, CompiledPolicy>()
+  private readonly snapshots: SnapshotCache
   /** Loads under way; one that overlaps a change is used once and not kept. */
   private readonly loading = new Map<string, { promise: Promise<AgentSnapshot | null>; overtaken: boolean }>()
   private last_contact = -Infinity
@@ -52,7 +49,9 @@ export class SnapshotsService {
   constructor(
     private readonly database: Database,
     ledger: LedgerService,
+    settings: Settings,
   ) {
+    this.snapshots = new SnapshotCache(settings.snapshot_cache_agents)
     ledger.onRaised(({ org_id, agent_id }) => {
       if (agent_id === null) this.dropOrganization(org_id)
       else this.dropAgent(org_id, agent_id)
@@ -88,7 +87,7 @@ export class SnapshotsService {
 
   /** Drops what is kept of this key and loads it again. */
   reload(key_hash: string): Promise<AgentSnapshot | null> {
-    this.drop(key_hash)
+    this.snapshots.drop(key_hash)
     return this.load(key_hash)
   }
 
@@ -99,37 +98,41 @@ export class SnapshotsService {
 
   dropAgent(org_id: string, agent_id: string): void {
     this.overtake()
-    for (const hash of [...(this.hashes.get(nameOf(org_id, agent_id)) ?? [])]) this.drop(hash)
+    for (const { principal } of this.snapshots.ofAgent(org_id, agent_id))
+      this.snapshots.drop(principal.key_hash)
   }
 
   dropOrganization(org_id: string): void {
     this.overtake()
-    for (const snapshot of [...this.snapshots.values()]) {
-      if (snapshot.principal.org_id === org_id) this.drop(snapshot.principal.key_hash)
-    }
+    for (const { principal } of this.snapshots.all())
+      if (principal.org_id === org_id) this.snapshots.drop(principal.key_hash)
   }
 
   /** Drops every kept snapshot whose versions differ from what the poll saw. */
   dropStale(changes: queries.ChangesRow): void {
     for (const [org_id, agent_id, version] of changes.agents ?? []) {
-      const [hash] = this.hashes.get(nameOf(org_id, agent_id)) ?? []
-      const kept = hash === undefined ? undefined : this.snapshots.get(hash)
+      const [kept] = this.snapshots.ofAgent(org_id, agent_id)
       if (!kept || kept.versions.agent !== version) this.dropAgent(org_id, agent_id)
     }
     const organizations = new Map(changes.organizations ?? [])
-    for (const snapshot of [...this.snapshots.values()]) {
+    for (const snapshot of this.snapshots.all()) {
       const organization = organizations.get(snapshot.principal.org_id)
       const moved = organization !== undefined && organization !== snapshot.versions.organization
       if (moved || changes.installation !== snapshot.versions.installation) {
         this.overtake()
-        this.drop(snapshot.principal.key_hash)
+        this.snapshots.drop(snapshot.principal.key_hash)
       }
     }
   }
 
+  /** Snapshots kept, at most `SNAPSHOT_CACHE_AGENTS`. */
+  get kept(): number {
+    return this.snapshots.size
+  }
+
   /** The organizations of which something is kept. */
   organizations(): string[] {
-    return [...new Set([...this.snapshots.values()].map((snapshot) => snapshot.principal.org_id))]
+    return [...new Set(this.snapshots.all().map((snapshot) => snapshot.principal.org_id))]
   }
 
   private load(key_hash: string): Promise<AgentSnapshot | null> {
@@ -143,7 +146,7 @@ export class SnapshotsService {
     this.loading.set(key_hash, load)
     const kept = load.promise
       .then((snapshot) => {
-        if (snapshot && !load.overtaken) this.keep(snapshot)
+        if (snapshot && !load.overtaken) this.snapshots.keep(snapshot)
         return snapshot
       })
       .finally(() => {
@@ -197,48 +200,17 @@ export class SnapshotsService {
     version: number,
     sha256: string,
   ): Promise<CompiledPolicy> {
-    const known = this.compiled.get(sha256)
+    const known = this.snapshots.policies.get(sha256)
     if (known) return known
     const document = await queries.selectPolicyDocument(this.database.hot, org_id, policy_id, version)
     const result = compilePolicy(document, { isZone })
     // It compiled when it was stored; if it does not now, nothing may be decided from it.
     if (!result.ok) throw new Error(`policy ${policy_id} version ${version} does not compile`)
-    trim(this.compiled, MAX_POLICIES)
-    this.compiled.set(sha256, result.value)
+    this.snapshots.policies.add(sha256, result.value)
     return result.value
-  }
-
-  private keep(snapshot: AgentSnapshot): void {
-    const { principal } = snapshot
-    const { key_hash } = principal
-    this.drop(key_hash)
-    const oldest = this.snapshots.keys().next()
-    if (this.snapshots.size >= MAX_SNAPSHOTS && !oldest.done) this.drop(oldest.value)
-    this.snapshots.set(key_hash, snapshot)
-    const name = nameOf(principal.org_id, principal.agent_id)
-    const hashes = this.hashes.get(name)
-    if (hashes) hashes.add(key_hash)
-    else this.hashes.set(name, new Set([key_hash]))
-  }
-
-  private drop(key_hash: string): void {
-    const snapshot = this.snapshots.get(key_hash)
-    if (!snapshot) return
-    this.snapshots.delete(key_hash)
-    const name = nameOf(snapshot.principal.org_id, snapshot.principal.agent_id)
-    const hashes = this.hashes.get(name)
-    hashes?.delete(key_hash)
-    if (hashes?.size === 0) this.hashes.delete(name)
   }
 
   private overtake(): void {
     for (const load of this.loading.values()) load.overtaken = true
   }
-}
-
-const nameOf = (org_id: string, agent_id: string): string => `${org_id}/${agent_id}`
-
-function trim<V>(map: Map<string, V>, max: number): void {
-  const oldest = map.keys().next()
-  if (map.size >= max && !oldest.done) map.delete(oldest.value)
 }

@@ -35,7 +35,7 @@ export class SnapshotsWorker implements OnApplicationBootstrap {
   }
 
   async onApplicationBootstrap(): Promise<void> {
-    this.since = await selectXmin(this.database.hot)
+    this.since = await selectXmin(this.database.reserved)
     await this.poll()
     this.schedule()
   }
@@ -49,7 +49,7 @@ export class SnapshotsWorker implements OnApplicationBootstrap {
 
   private async look(): Promise<void> {
     const asked_at = Date.now()
-    const changes = await selectChanges(this.database.hot, this.since, this.snapshots.organizations())
+    const changes = await selectChanges(this.database.reserved, this.since, this.snapshots.organizations())
     const answered_at = Date.now()
     this.since = changes.xmin
     this.snapshots.dropStale(changes)

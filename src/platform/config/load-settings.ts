@@ -115,6 +115,7 @@ function database(reader: EnvironmentReader) {
     database_max_overflow: reader.integer('DATABASE_MAX_OVERFLOW', 10, 0, 1000),
     database_pool_timeout_s: reader.integer('DATABASE_POOL_TIMEOUT', 30, 1, 600),
     database_pool_recycle_s: reader.integer('DATABASE_POOL_RECYCLE', 3600, 1, 30 * DAY_S),
+    snapshot_cache_agents: reader.integer('SNAPSHOT_CACHE_AGENTS', 10_000, 1, 1_000_000),
     migrate_on_start: reader.boolean('MIGRATE_ON_START', true),
   }
 }

@@ -31,6 +31,11 @@ export class Settings {
   readonly database_pool_timeout_s: number
   /** `DATABASE_POOL_RECYCLE`: seconds after which a connection is replaced. Default 3600. */
   readonly database_pool_recycle_s: number
+  /**
+   * `SNAPSHOT_CACHE_AGENTS`: agent keys whose identity and policies the decision path keeps in memory, from 1. Who is
+   * not among them costs a query. Default 10000.
+   */
+  readonly snapshot_cache_agents: number
   /** `MIGRATE_ON_START`: apply pending migrations before listening. Default true. */
   readonly migrate_on_start: boolean
   /** `DATA_DIR`: embedded database and generated secrets. Default `.data`. */

@@ -28,6 +28,9 @@ interface Hooks {
   readonly after: (() => void)[]
 }
 
+/** Connections that append at once: the second one only helps when several organizations are busy. */
+export const FLUSHERS = 2
+
 /** How long a control-plane transaction may last (milliseconds). */
 const TRANSACTION_TIMEOUT_MS = 10_000
 
@@ -71,8 +74,10 @@ export class Database implements OnApplicationBootstrap {
   private readonly appPool: Pool
   private readonly prisma: PrismaClient
   private readonly hooks = new WeakMap<object, Hooks>()
-  /** The decision path's connections. Raw SQL, in `*.queries.ts` only. */
+  /** The decision path's connections for what it reads. Raw SQL, in `*.queries.ts` only. */
   readonly hot: Pool
+  /** Its reserved ones: for each flusher and the poll, so that nothing else that is read can keep these waiting. */
+  readonly reserved: Pool
   /** The same role for the workers behind the decision path, so that they never take one of its connections. */
   readonly background: Pool
 
@@ -88,8 +93,9 @@ export class Database implements OnApplicationBootstrap {
       maxLifetimeSeconds: pool.recycle_s,
     })
     this.hot = new Pool({ ...connections.hot, ...HOT_LIMITS, max: 4 })
+    this.reserved = new Pool({ ...connections.hot, ...HOT_LIMITS, max: FLUSHERS + 1 })
     this.background = new Pool({ ...connections.hot, ...BACKGROUND_LIMITS, max: 3 })
-    for (const pool of [this.appPool, this.hot, this.background]) {
+    for (const pool of this.pools) {
       // An idle connection that dies (server restart) must not end the process; the next query gets a new one.
       pool.on('error', (error) => this.logger.warn(`an idle database connection was lost: ${error.message}`))
       // Nor may one that dies in use, where the pool does not listen: the statement that is or comes next fails.
@@ -181,14 +187,18 @@ export class Database implements OnApplicationBootstrap {
 
   /** Open connections of all pools. */
   get connection_count(): number {
-    return this.appPool.totalCount + this.hot.totalCount + this.background.totalCount
+    return this.pools.reduce((sum, pool) => sum + pool.totalCount, 0)
   }
 
   /** Closes the pools, then the connections' own end (an embedded server stops here). Called last at shutdown. */
   async close(): Promise<void> {
     await this.prisma.$disconnect()
-    await Promise.all([this.appPool.end(), this.hot.end(), this.background.end()])
+    await Promise.all(this.pools.map((pool) => pool.end()))
     await this.connections.close()
+  }
+
+  private get pools(): Pool[] {
+    return [this.appPool, this.hot, this.reserved, this.background]
   }
 
   private hooksOf(tx: Tx): Hooks {
