@@ -25,11 +25,14 @@ import { LedgerModule } from './ledger/ledger.module.js'
 import { ErasureModule } from './erasure/erasure.module.js'
 import { KeysModule } from './keys/keys.module.js'
 import { LogsModule } from './logs/logs.module.js'
+import { MembersModule } from './members/members.module.js'
 import { OrganizationsModule } from './organizations/organizations.module.js'
 import { PoliciesModule } from './policies/policies.module.js'
 import { ProofsModule } from './proofs/proofs.module.js'
 import { RolesModule } from './roles/roles.module.js'
 import { TeamsModule } from './teams/teams.module.js'
+import { SetupModule } from './setup/setup.module.js'
+import { SignInModule } from './sign-in/sign-in.module.js'
 
 const PLATFORM = [
   ClockModule,
@@ -49,6 +52,9 @@ const CAPABILITIES = [
   RolesModule,
   TeamsModule,
   AdminKeysModule,
+  MembersModule,
+  SetupModule,
+  SignInModule,
   AgentsModule,
   KeysModule,
   PoliciesModule,

@@ -8,6 +8,7 @@ import { openConnections } from './platform/database/open-connections.js'
 import { leave } from './platform/http/server.js'
 import { Shutdown } from './platform/http/shutdown.js'
 import { logDestination, logOptions } from './platform/logging/log-options.js'
+import { SetupService } from './setup/setup.service.js'
 
 /** The service from start to end: settings, database, application, then the way back when a signal comes. */
 async function main(): Promise<void> {
@@ -22,6 +23,9 @@ async function main(): Promise<void> {
     close = () => app.close()
     await app.listen(settings.port, settings.host)
     log.info(readyLine(settings, await app.getUrl()))
+    const first = await app.get(SetupService).firstLink()
+    // The one secret that is ever printed: who reads it first owns what is still empty.
+    if (first) log.info(`Set up the first owner here, once and within 24 hours: ${first.link}`)
     await stopped
     log.info('Stopping: answering what is in flight')
     await leave(app.getHttpServer(), app.get(Shutdown))

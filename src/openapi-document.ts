@@ -24,6 +24,17 @@ export function buildDocument(app: INestApplication): OpenAPIObject {
       'admin_key',
     )
     .addApiKey({ type: 'apiKey', in: 'header', name: 'X-Agent-Key', description: '`agk_…`.' }, 'agent_key')
+    .addCookieAuth(
+      '__Host-agentguard_session',
+      {
+        type: 'apiKey',
+        in: 'cookie',
+        description:
+          'A person, signed in with `POST /auth/login`. What changes something also needs the header ' +
+          '`X-AgentGuard-CSRF: 1` and an `Origin` that is this service’s or in `CORS_ORIGINS`.',
+      },
+      'session',
+    )
     .addBearerAuth({ type: 'http', scheme: 'bearer', description: '`METRICS_TOKEN`.' }, 'metrics_token')
     .build()
   const document = SwaggerModule.createDocument(app, config, {

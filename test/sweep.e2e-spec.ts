@@ -6,6 +6,7 @@ import type { OpenAPIObject } from '@nestjs/swagger'
 import { buildDocument } from '../src/openapi-document.js'
 import { type RunningApp, startApp } from './support/app.js'
 import { Client, withoutNames } from './support/client.js'
+import { firstOwner } from './support/people.js'
 import { until } from './support/proofs.js'
 
 /**
@@ -33,6 +34,8 @@ const PUBLIC = new Set([
   'Health_live',
   'Health_stats',
   'Proofs_keys', // public keys, of the installation
+  'Setup_setUp', // the token of a set-up link is the credential
+  'SignIn_login',
 ])
 
 /** A body that is valid, for operations that have one. */
@@ -42,6 +45,10 @@ const BODIES: Readonly<Record<string, unknown>> = {
   AdminKeys_create: { name: 'swept', role: 'auditor' },
   Roles_create: { role: 'swept', permissions: ['logs:read'] },
   Roles_replace: { permissions: ['logs:read'] },
+  Members_update: { name: 'swept' },
+  Setup_setUp: { token: 'swept', email: 'swept@example.com', name: 'swept', password: 'swept and swept' },
+  SignIn_login: { email: 'swept@example.com', password: 'swept' },
+  SignIn_changePassword: { current_password: 'swept', new_password: 'swept and swept' },
   Agents_create: { name: 'swept', owner_team: 'swept', environment: 'dev' },
   Agents_update: { name: 'swept' },
   Keys_create: {},
@@ -80,6 +87,7 @@ async function makeTenant(name: string): Promise<Tenant> {
   const root = new Client(app.url, { 'X-Admin-Key': app.admin_key })
   const { org_id } = (await root.post<{ org_id: string }>('/organizations', { name })).body
   const inside = root.with({ ...root.headers, 'X-Org-ID': org_id })
+  const { member_id } = (await firstOwner(inside, `${org_id.toLowerCase()}@example.com`)).member
   const key = await inside.post<{ api_key: string; admin_id: string }>('/admin-keys', { name, role: 'owner' })
   const admin = new Client(app.url, { 'X-Admin-Key': key.body.api_key })
   const made = await admin.post<{ agent_id: string; key_id: string; api_key: string }>('/agents', {
@@ -104,6 +112,8 @@ async function makeTenant(name: string): Promise<Tenant> {
       key_id,
       admin_id: key.body.admin_id,
       role,
+      member_id,
+      session_id: `ses_${org_id.slice(4)}`,
       version: '1',
       log_id,
       path: '0/000.p/1',
@@ -118,6 +128,8 @@ const RANDOM: Readonly<Record<string, string>> = {
   key_id: 'key_0000000000000000',
   admin_id: 'adm_0000000000000000',
   role: 'no-such-role',
+  member_id: 'mem_0000000000000000',
+  session_id: 'ses_0000000000000000',
   version: '1',
   log_id: '01980000-0000-7000-8000-000000000000',
   path: '63/999',
@@ -166,6 +178,11 @@ async function stateOf(org_id: string): Promise<string> {
     'agent_keys',
     'policies',
     'policy_versions',
+    'members',
+    'member_passwords',
+    'sessions',
+    'invitations',
+    'setup_links',
   ]) {
     const { rows } = await owner.query(
       `SELECT to_jsonb(t) - 'last_used_at' AS row FROM ${table} AS t WHERE org_id = $1 ORDER BY 1`,

@@ -27,6 +27,50 @@ export async function selectAdminKey(pool: Pool, key_hash: string): Promise<Admi
   return rows[0] ?? null
 }
 
+export interface SessionRow {
+  org_id: string
+  session_id: string
+  member_id: string
+  roles: string[]
+  team: string | null
+  /** What those of the roles give that are the organization's own. */
+  own_permissions: string[]
+  /** The last use that was noted is a minute ago. */
+  is_stale: boolean
+}
+
+/**
+ * The session with this hash and its member: unless it is over, was idle for too long, or the member or the
+ * organization is not active. One read by a unique index; times are the database's.
+ */
+export async function selectSession(
+  pool: Pool,
+  token_hash: string,
+  idle_minutes: number,
+): Promise<SessionRow | null> {
+  const { rows } = await pool.query<SessionRow>({
+    name: 'session',
+    text: `
+      SELECT s.org_id, s.session_id, s.member_id, m.roles, m.team,
+             own_role_permissions(m.org_id, m.roles) AS own_permissions,
+             s.last_seen_at <= clock_timestamp() - interval '1 minute' AS is_stale
+      FROM sessions s JOIN members m USING (org_id, member_id) JOIN organizations o USING (org_id)
+      WHERE s.token_hash = $1 AND s.ended_at IS NULL AND m.is_active AND o.is_active
+        AND s.expires_at > clock_timestamp()
+        AND s.last_seen_at > clock_timestamp() - make_interval(mins => $2::integer)`,
+    values: [token_hash, idle_minutes],
+  })
+  return rows[0] ?? null
+}
+
+/** Notes that a session is in use: at most once a minute, however many requests come at once. */
+export async function touchSession(tx: Tx, org_id: string, session_id: string): Promise<void> {
+  await tx.$executeRaw`
+    UPDATE sessions SET last_seen_at = clock_timestamp()
+    WHERE org_id = ${org_id} AND session_id = ${session_id}
+      AND last_seen_at <= clock_timestamp() - interval '1 minute'`
+}
+
 /** Whether the root key may work in this organization: it exists (suspended ones included). */
 export async function existsOrganization(pool: Pool, org_id: string): Promise<boolean> {
   const { rowCount } = await pool.query('SELECT FROM organizations WHERE org_id = $1', [org_id])

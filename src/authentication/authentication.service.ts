@@ -4,7 +4,7 @@ import { isWellFormedKey } from '../core/keys/key-format.js'
 import { type Permission, permissionsOfRoles, ROOT_PERMISSIONS } from '../core/permissions.js'
 import { Problem } from '../core/problems.js'
 import { Authenticator } from '../platform/access/authenticator.js'
-import type { AdminPrincipal, AgentPrincipal } from '../platform/access/principal.js'
+import type { AdminPrincipal, AgentPrincipal, MemberPrincipal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
 import { Settings } from '../platform/config/settings.js'
 import { Database } from '../platform/database/database.service.js'
@@ -16,10 +16,18 @@ import * as queries from './authentication.queries.js'
 export const DEFAULT_ORG_ID = 'org_default'
 export const ADMIN_KEY_PREFIX = 'adk_'
 
+export const SESSION_PREFIX = 'sst_'
+
+/** A browser that is not used for so long is signed out. */
+export const SESSION_IDLE_MINUTES = 30
+
 const MINUTE_MS = 60_000
 
 /** What these permissions do ends in an append, which compares the agent's version again: no need to ask twice. */
-const CHECKED_AT_COMMIT: ReadonlySet<Permission> = new Set<Permission>(['decisions:create', 'logs:create'])
+const CHECKED_AT_COMMIT: ReadonlySet<Permission | 'self'> = new Set<Permission>([
+  'decisions:create',
+  'logs:create',
+])
 
 /** SHA-256 is enough: a 256-bit random secret cannot be guessed, so no salt or stretching. */
 export const hashKey = (secret: string): string => hash('sha256', secret, 'hex')
@@ -72,7 +80,7 @@ export class AuthenticationService extends Authenticator implements OnApplicatio
     return { kind: 'admin_key', org_id, key_id: admin_id, role, team, permissions }
   }
 
-  async agent(secret: string, permission: Permission): Promise<AgentPrincipal | null> {
+  async agent(secret: string, permission: Permission | 'self'): Promise<AgentPrincipal | null> {
     if (!isWellFormedKey(this.settings.api_key_prefix, secret)) return null
     const key_hash = hashKey(secret)
     const snapshot = CHECKED_AT_COMMIT.has(permission)
@@ -81,6 +89,21 @@ export class AuthenticationService extends Authenticator implements OnApplicatio
     if (!snapshot) return null
     this.noteUse(snapshot.principal.org_id, snapshot.principal.key_id)
     return snapshot.principal
+  }
+
+  async session(token: string, requested_org_id: string | undefined): Promise<MemberPrincipal | null> {
+    if (!isWellFormedKey(SESSION_PREFIX, token)) return null
+    const row = await queries.selectSession(this.database.hot, hashKey(token), SESSION_IDLE_MINUTES)
+    if (!row) return null
+    const { org_id, session_id, member_id, roles, team } = row
+    if (requested_org_id !== undefined && requested_org_id !== org_id) {
+      throw new Problem('organization_not_found')
+    }
+    if (row.is_stale) {
+      await this.database.withOrg(row, (tx) => queries.touchSession(tx, org_id, session_id))
+    }
+    const permissions = permissionsOfRoles(roles, row.own_permissions)
+    return { kind: 'member', org_id, member_id, session_id, roles, team, permissions }
   }
 
   override knownAgent(secret: string): AgentPrincipal | null {

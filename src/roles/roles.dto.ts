@@ -7,13 +7,25 @@ import { Optional, Text } from '../platform/http/fields.js'
 const ROLE_NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/
 const MAX_NAME = 64
 
+const WHOLE_NAME = new RegExp(`^(?=.{1,${MAX_NAME}}$)${ROLE_NAME.source.slice(1)}`)
+const NAME_RULE = `must be lower-case words joined by hyphens, such as release-manager, of at most ${MAX_NAME} characters`
+
 /** The name of a role: lower-case words with hyphens. Whether there is such a role is for the service to say. */
 export const RoleName = () =>
   applyDecorators(
-    Matches(new RegExp(`^(?=.{1,${MAX_NAME}}$)${ROLE_NAME.source.slice(1)}`), {
-      message: `must be lower-case words joined by hyphens, such as release-manager, of at most ${MAX_NAME} characters`,
-    }),
+    Matches(WHOLE_NAME, { message: NAME_RULE }),
     ApiProperty({ type: String, minLength: 1, maxLength: MAX_NAME, pattern: ROLE_NAME.source }),
+  )
+
+/** Names of roles: at least one, none twice. */
+export const RoleNames = () =>
+  applyDecorators(
+    IsArray({ message: 'must be a list of roles' }),
+    ArrayMinSize(1, { message: 'must name at least one role' }),
+    ArrayMaxSize(20, { message: 'must name at most 20 roles' }),
+    ArrayUnique({ message: 'must name each role once' }),
+    Matches(WHOLE_NAME, { each: true, message: NAME_RULE }),
+    ApiProperty({ type: String, isArray: true, minItems: 1, maxItems: 20, example: ['developer'] }),
   )
 
 const PermissionsField = () =>

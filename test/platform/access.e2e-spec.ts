@@ -1,7 +1,14 @@
 import { Controller, Get, Post } from '@nestjs/common'
 import { Access } from '../../src/platform/access/access.decorator'
-import { By, type Principal } from '../../src/platform/access/principal'
-import { AGENT_KEY, AUDITOR_KEY, ROOT_KEY, startPlatform, type PlatformApp } from '../support/platform'
+import { By, Person, type Principal } from '../../src/platform/access/principal'
+import {
+  AGENT_KEY,
+  AUDITOR_KEY,
+  ROOT_KEY,
+  SESSION,
+  startPlatform,
+  type PlatformApp,
+} from '../support/platform'
 
 @Controller('doors')
 class DoorsController {
@@ -23,6 +30,18 @@ class DoorsController {
     return { kind }
   }
 
+  @Get('self')
+  @Access('self')
+  self(@By() { kind }: Principal) {
+    return { kind }
+  }
+
+  @Get('member')
+  @Access('self', 'member')
+  member(@Person() { kind }: Principal) {
+    return { kind }
+  }
+
   @Get('either')
   @Access('logs:read', 'either')
   either(@By() { kind }: Principal) {
@@ -32,7 +51,8 @@ class DoorsController {
 
 let platform: PlatformApp
 beforeAll(async () => {
-  platform = await startPlatform([DoorsController])
+  // Signed in on http://localhost, where the cookie has no prefix.
+  platform = await startPlatform([DoorsController], { public_url: undefined })
 })
 afterAll(() => platform.close())
 
@@ -99,6 +119,20 @@ it('answers a valid principal of the wrong kind, or without the permission, with
     code: 'forbidden',
     detail: expect.stringContaining('agents:write'),
   })
+})
+
+it('lets a session in as an administrator, and keys not where only a person will do', async () => {
+  const cookie = { cookie: `agentguard_session=${SESSION}` }
+  for (const path of ['admin', 'either', 'self', 'member'])
+    expect((await knock(path, cookie)).body).toEqual(
+      path === 'admin' ? { kind: 'member', org_id: 'org_default' } : { kind: 'member' },
+    )
+  expect((await knock('agent', cookie)).body).toMatchObject({ status: 403 })
+  expect((await knock('self', admin(AUDITOR_KEY))).body).toEqual({ kind: 'admin_key' })
+  expect((await knock('self', agent(AGENT_KEY))).status).toBe(403)
+  expect((await knock('member', admin(ROOT_KEY))).body).toMatchObject({ status: 403, code: 'forbidden' })
+  expect((await knock('member')).body).toMatchObject({ status: 401, code: 'unauthenticated' })
+  expect((await knock('member', { cookie: 'agentguard_session=x' })).body).toMatchObject({ status: 401 })
 })
 
 it('counts failures by type', async () => {

@@ -6,7 +6,7 @@ import { APP_OPTIONS, configureApp } from '../../src/app'
 import { AGENT_PERMISSIONS, permissionsOf, ROOT_PERMISSIONS } from '../../src/core/permissions'
 import { AccessModule } from '../../src/platform/access/access.module'
 import { Authenticator } from '../../src/platform/access/authenticator'
-import type { AdminPrincipal, AgentPrincipal } from '../../src/platform/access/principal'
+import type { AdminPrincipal, AgentPrincipal, MemberPrincipal } from '../../src/platform/access/principal'
 import { Clock } from '../../src/platform/clock/clock'
 import { ClockModule } from '../../src/platform/clock/clock.module'
 import { ConfigModule } from '../../src/platform/config/config.module'
@@ -26,6 +26,7 @@ import { testSettings } from './settings'
 export const ROOT_KEY = 'root-key-of-the-platform-tests-0123456789'
 export const AUDITOR_KEY = 'adk_auditor'
 export const AGENT_KEY = 'agk_agent'
+export const SESSION = 'sst_session'
 
 /** Three principals without a database: the platform only needs somebody to say who asks. */
 class FakeAuthenticator extends Authenticator {
@@ -42,6 +43,12 @@ class FakeAuthenticator extends Authenticator {
       org_id: 'org_default',
       permissions,
     }
+  }
+
+  async session(token: string): Promise<MemberPrincipal | null> {
+    if (token !== SESSION) return null
+    const identity = { org_id: 'org_default', member_id: 'mem_one', session_id: 'ses_one', team: null }
+    return { kind: 'member', ...identity, roles: ['auditor'], permissions: permissionsOf('auditor') }
   }
 
   async agent(secret: string): Promise<AgentPrincipal | null> {

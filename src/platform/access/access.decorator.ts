@@ -5,10 +5,10 @@ import type { Permission } from '../../core/permissions.js'
 export const ACCESS = 'agentguard:access'
 
 export interface AccessRule {
-  /** `public`: no credentials. Otherwise the permission the principal must hold. */
-  readonly permission: Permission | 'public'
-  /** Which credentials may be presented; a valid one of the other kind is a 403. */
-  readonly by: 'admin' | 'agent' | 'either' | 'public'
+  /** `public`: no credentials. `self`: it is about the principal alone. Otherwise the permission it must hold. */
+  readonly permission: Permission | 'self' | 'public'
+  /** Which credentials may be presented; a valid one of another kind is a 403. `member`: people, no keys. */
+  readonly by: 'admin' | 'agent' | 'either' | 'member' | 'public'
   /** While this setting is on, a request without credentials is let in, as nobody. */
   readonly open_with?: 'ledger_public_proofs'
   /**
@@ -21,13 +21,14 @@ export interface AccessRule {
 /**
  * Every route carries one; a route without it keeps the application from booting.
  * `@Access('agents:write')` is for administrators, `@Access('decisions:create', 'agent')` for agents,
- * `@Access('logs:read', 'either')` for both (administrator first, row AG-3), `@Access('public')` for anyone. A route
+ * `@Access('logs:read', 'either')` for both (administrator first, row AG-3), `@Access('self', 'member')` for what a
+ * person does with their own account, `@Access('public')` for anyone. A route
  * with `open_with` answers also who presents nothing, while that setting is on; it takes its principal with `@Maybe()`.
  * `within_team` is for routes whose service heeds the team that an administrator is held to.
  */
 export const Access = (
-  permission: Permission | 'public',
-  by: 'admin' | 'agent' | 'either' = 'admin',
+  permission: Permission | 'self' | 'public',
+  by: Exclude<AccessRule['by'], 'public'> = 'admin',
   options: Pick<AccessRule, 'open_with' | 'within_team'> = {},
 ) =>
   applyDecorators(
@@ -39,12 +40,22 @@ export const Access = (
     ...(permission === 'public' ? [] : documentation(permission, by, options.within_team)),
   )
 
+const SCHEMES: Readonly<Record<Exclude<AccessRule['by'], 'public'>, readonly string[]>> = {
+  admin: ['admin_key', 'session'],
+  agent: ['agent_key'],
+  either: ['admin_key', 'agent_key', 'session'],
+  member: ['session'],
+}
+
 /** The same rule for readers of `openapi.json`. Two security entries mean: one of them. */
-function documentation(permission: Permission, by: 'admin' | 'agent' | 'either', within_team = false) {
-  const schemes = by === 'either' ? ['admin_key', 'agent_key'] : [`${by}_key`]
+function documentation(
+  permission: Permission | 'self',
+  by: Exclude<AccessRule['by'], 'public'>,
+  within_team = false,
+) {
   return [
     ApiExtension('x-permission', permission),
     ...(within_team ? [ApiExtension('x-within-team', true)] : []),
-    ...schemes.map((scheme) => ApiSecurity(scheme)),
+    ...SCHEMES[by].map((scheme) => ApiSecurity(scheme)),
   ]
 }

@@ -7,6 +7,7 @@ import { ACCESS, type AccessRule } from './access.decorator.js'
 import { credentialsOf } from './credentials.js'
 import { Gatekeeper } from './gatekeeper.js'
 import type { WithPrincipal } from './principal.js'
+import { sessionOf } from './session-cookie.js'
 
 /** First guard of every route: reads the route's `@Access` and leaves the principal on the request. */
 @Injectable()
@@ -26,8 +27,11 @@ export class AccessGuard implements CanActivate {
     if (!rule) throw new Error(`${context.getClass().name}.${context.getHandler().name} declares no @Access`)
     if (rule.by === 'public') return true
     const request = context.switchToHttp().getRequest<Request & WithPrincipal>()
-    const credentials = credentialsOf(request)
-    const nobody = credentials.admin === undefined && credentials.agent === undefined
+    const keys = credentialsOf(request)
+    const nokeys = keys.admin === undefined && keys.agent === undefined
+    // Browsers send cookies unasked; who sends a key says whom they want to be.
+    const credentials = nokeys ? { ...keys, session: sessionOf(request, this.settings) } : keys
+    const nobody = nokeys && credentials.session === undefined
     if (nobody && rule.open_with && this.settings[rule.open_with]) return true
     const principal = await this.gatekeeper.admit(rule, credentials, request.ip)
     request.principal = { ...principal, request_id: idOf(request) }

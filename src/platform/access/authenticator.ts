@@ -1,5 +1,5 @@
 import type { Permission } from '../../core/permissions.js'
-import type { AdminPrincipal, AgentPrincipal } from './principal.js'
+import type { AdminPrincipal, AgentPrincipal, MemberPrincipal } from './principal.js'
 
 /**
  * Turns a presented secret into a principal. The platform declares it, the `authentication` capability
@@ -20,7 +20,13 @@ export abstract class Authenticator {
    * `agk_…`. `permission` is what the route needs: where that ends in an append, which compares versions again at
    * its commit, the identity may come from memory; otherwise it is confirmed against the database's present state.
    */
-  abstract agent(secret: string, permission: Permission): Promise<AgentPrincipal | null>
+  abstract agent(secret: string, permission: Permission | 'self'): Promise<AgentPrincipal | null>
+
+  /**
+   * The token of a browser's session; also null when it is over, ended or idle for too long.
+   * @param requested_org_id as for administrator keys: only the session's own organization
+   */
+  abstract session(token: string, requested_org_id: string | undefined): Promise<MemberPrincipal | null>
 
   /**
    * The agent with this key as far as memory alone can tell, for what is checked again at its commit. Null also for

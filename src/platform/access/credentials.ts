@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { Problem } from '../../core/problems.js'
+import type { SessionCredential } from './session-cookie.js'
 
 export const ADMIN_HEADER = 'x-admin-key'
 export const AGENT_HEADER = 'x-agent-key'
@@ -9,6 +10,8 @@ export interface Credentials {
   readonly admin: string | undefined
   readonly agent: string | undefined
   readonly org_id: string | undefined
+  /** Only where no key was presented. */
+  readonly session?: SessionCredential | undefined
 }
 
 /**

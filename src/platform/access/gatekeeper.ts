@@ -8,14 +8,17 @@ import { Authenticator } from './authenticator.js'
 import type { Credentials } from './credentials.js'
 import { type Principal, teamOf } from './principal.js'
 import { wholeOrganization } from './scope.js'
+import type { SessionCredential } from './session-cookie.js'
 
 type Kind = 'admin' | 'agent'
+type Wanted = Exclude<AccessRule['by'], 'public'>
 
 /** The texts of rows AG-1 to AG-3, for requests that present nothing. */
-const ABSENT: Readonly<Record<Kind | 'either', string>> = {
+const ABSENT: Readonly<Record<Wanted, string>> = {
   admin: 'Admin authentication required. Provide X-Admin-Key header.',
   agent: 'Agent authentication required. Provide X-Agent-Key header.',
   either: 'Authentication required. Provide X-Admin-Key or X-Agent-Key header.',
+  member: 'Sign in first: POST /auth/login.',
 }
 
 /**
@@ -40,10 +43,17 @@ export class Gatekeeper {
   async admit(rule: AccessRule, credentials: Credentials, ip: string | undefined): Promise<Principal> {
     if (rule.by === 'public' || rule.permission === 'public') throw new Error('public routes admit nobody')
     const kind = rule.by
-    const principal = await this.identify(kind, credentials, ip, rule.permission)
-    const wrongKind = kind !== 'either' && kindOf(principal) !== kind
+    const principal = credentials.session
+      ? await this.identifySession(credentials.session, credentials.org_id, ip)
+      : await this.identify(kind, credentials, ip, rule.permission)
+    if (rule.permission === 'self') {
+      if (isOf(kind, principal)) return principal
+      const who = kind === 'member' ? 'people who are signed in' : 'administrators'
+      throw new Problem('forbidden', { detail: `This is for ${who}.` })
+    }
+    const wrongKind = !isOf(kind, principal)
     if (wrongKind || !principal.permissions.has(rule.permission)) {
-      const who = wrongKind ? ` of ${kind === 'admin' ? 'an administrator' : 'an agent'}` : ''
+      const who = wrongKind ? ` of ${WHO[kind]}` : ''
       throw new Problem('forbidden', { detail: `This needs the permission ${rule.permission}${who}.` })
     }
     const team = teamOf(principal)
@@ -51,12 +61,24 @@ export class Gatekeeper {
     return principal
   }
 
+  /** A browser sends its cookie along with whatever any site makes it send, so a change must show that ours made it. */
+  private async identifySession(
+    { token, forgery }: SessionCredential,
+    org_id: string | undefined,
+    ip: string | undefined,
+  ): Promise<Principal> {
+    if (forgery !== null) throw new Problem('csrf_refused', { detail: forgery })
+    const principal = await this.authenticator.session(token, org_id)
+    if (principal) return principal
+    throw this.failed('session', new Problem('invalid_credentials', { detail: SESSION_OVER }), ip)
+  }
+
   /** The wanted kind first; the other kind is looked at only to tell a 403 from a 401. */
   private async identify(
-    kind: Kind | 'either',
+    kind: Wanted,
     credentials: Credentials,
     ip: string | undefined,
-    permission: Permission,
+    permission: Permission | 'self',
   ): Promise<Principal> {
     const order: readonly Kind[] = kind === 'agent' ? ['agent', 'admin'] : ['admin', 'agent']
     const presented = order.filter((candidate) => credentials[candidate] !== undefined)
@@ -66,30 +88,50 @@ export class Gatekeeper {
       // A wrong key in the header that the route wants is not mended by a right one in the other (AG-3 apart).
       if (kind === candidate) break
     }
-    throw this.failed(
-      presented[0] ?? (kind === 'agent' ? 'agent' : 'admin'),
-      presented.length > 0 ? null : kind,
-      ip,
-    )
+    const problem =
+      presented.length > 0
+        ? new Problem('invalid_credentials', { detail: 'The key is not valid.' })
+        : new Problem('unauthenticated', { detail: ABSENT[kind] })
+    throw this.failed(presented[0] ?? (kind === 'agent' ? 'agent' : 'admin'), problem, ip)
   }
 
   private authenticate(
     kind: Kind,
     { admin, agent, org_id }: Credentials,
-    permission: Permission,
+    permission: Permission | 'self',
   ): Promise<Principal | null> {
     return kind === 'admin'
       ? this.authenticator.admin(admin ?? '', org_id)
       : this.authenticator.agent(agent ?? '', permission)
   }
 
-  private failed(type: Kind, absent: Kind | 'either' | null, ip: string | undefined): Problem {
+  /** Counts a failure against its address, whose next ones may be refused unseen. */
+  private failed(type: Kind | 'session', problem: Problem, ip: string | undefined): Problem {
     this.metrics.authenticationFailed(type)
     const outcome = this.limiter.take('default', rateIdentity(undefined, ip))
-    if (outcome && !outcome.allowed) return rateProblem(outcome)
-    if (absent) return new Problem('unauthenticated', { detail: ABSENT[absent] })
-    return new Problem('invalid_credentials', { detail: 'The key is not valid.' })
+    return outcome && !outcome.allowed ? rateProblem(outcome) : problem
   }
 }
 
-const kindOf = (principal: Principal): Kind => (principal.kind === 'agent' ? 'agent' : 'admin')
+/** One text whatever ended it: nobody learns from it that a session existed. */
+const SESSION_OVER = 'The session is over. Sign in again.'
+
+const WHO: Readonly<Record<Wanted, string>> = {
+  admin: 'an administrator',
+  agent: 'an agent',
+  either: 'an administrator or an agent',
+  member: 'a person',
+}
+
+function isOf(wanted: Wanted, { kind }: Principal): boolean {
+  switch (wanted) {
+    case 'either':
+      return true
+    case 'agent':
+      return kind === 'agent'
+    case 'member':
+      return kind === 'member'
+    case 'admin':
+      return kind !== 'agent'
+  }
+}

@@ -83,6 +83,13 @@ export const By = createParamDecorator((_: unknown, context: ExecutionContext): 
   return principal
 })
 
+/** Parameter decorator of `@Access(…, 'member')` routes: the person who is signed in. */
+export const Person = createParamDecorator((_: unknown, context: ExecutionContext): MemberPrincipal => {
+  const { principal } = context.switchToHttp().getRequest<Request & WithPrincipal>()
+  if (principal?.kind !== 'member') throw new Error('@Person() on a route that is not for people alone')
+  return principal
+})
+
 /** Parameter decorator of routes that may be open: the principal, or undefined for who presented nothing. */
 export const Maybe = createParamDecorator(
   (_: unknown, context: ExecutionContext): Principal | undefined =>

@@ -10,7 +10,7 @@ const DAY_S = 86_400
 const PREFIX = /^[a-z][a-z0-9]{1,9}_$/
 const PREFIX_RULE = 'must be 2 to 10 lower-case letters or digits and an underscore, such as agt_'
 /** Prefixes of other ids and secrets: an id and a secret never share one (design 2). */
-const TAKEN_PREFIXES = ['org_', 'adm_', 'adk_', 'key_']
+const TAKEN_PREFIXES = ['org_', 'adm_', 'adk_', 'key_', 'mem_', 'inv_', 'ses_', 'ivt_', 'stp_', 'sst_']
 const ORIGIN = /^[a-z0-9.-]+(:\d{1,5})?(\/[A-Za-z0-9._-]+)*$/
 /** The words of Python's logging, which earlier deployments have in their files. */
 const LOG_LEVEL_ALIASES = { warning: 'warn', critical: 'fatal' } as const

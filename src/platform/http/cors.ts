@@ -11,6 +11,7 @@ const ALLOWED_HEADERS = [
   'X-Request-ID',
   'Idempotency-Key',
   'If-Match',
+  'X-AgentGuard-CSRF',
   'Prefer',
 ]
 

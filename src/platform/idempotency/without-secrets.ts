@@ -1,5 +1,5 @@
 /** Fields that are shown once: a replay has null in their place. */
-const SECRETS: ReadonlySet<string> = new Set(['api_key', 'key', 'secret'])
+const SECRETS: ReadonlySet<string> = new Set(['api_key', 'key', 'secret', 'link', 'password'])
 
 /** The body as it is sent in JSON, with every secret null; undefined when there is no body. */
 export function withoutSecrets(body: unknown): unknown {

@@ -3,7 +3,7 @@ import type { Settings } from '../config/settings.js'
 import { formatLine } from './text-format.js'
 
 /** Secrets by any road: headers of a logged request, fields of a logged object. Bodies are never logged at all. */
-const SECRET_FIELDS = ['api_key', 'key', 'secret', 'password', 'authorization', 'cookie']
+const SECRET_FIELDS = ['api_key', 'key', 'secret', 'password', 'token', 'authorization', 'cookie']
 const SECRET_HEADERS = ['x-admin-key', 'x-agent-key', 'authorization', 'cookie', 'set-cookie']
 
 export const REDACTED_PATHS = [

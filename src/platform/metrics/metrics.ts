@@ -122,7 +122,8 @@ export class Metrics {
     this.evaluations.labels(outcome).inc()
   }
 
-  authenticationFailed(type: 'admin' | 'agent'): void {
+  /** `session`: a cookie that is not valid (any more). `sign_in`: a wrong email or password. */
+  authenticationFailed(type: 'admin' | 'agent' | 'session' | 'sign_in'): void {
     this.authenticationFailures.labels(type).inc()
   }
 
