@@ -40,4 +40,15 @@ export default defineConfig([
     format: ['esm'],
     dts: false,
   },
+  {
+    ...common,
+    // What `agentguard export --html` puts into its file: one script, nothing beside it.
+    name: 'page',
+    platform: 'browser',
+    entry: { page: 'src/html/page.ts' },
+    format: ['iife'],
+    dts: false,
+    sourcemap: false,
+    minify: true,
+  },
 ])

@@ -283,7 +283,7 @@ describe('docs/verify.md', () => {
     for (const name of ['package.json', 'sdk', 'tools'])
       symlinkSync(path.join(root, name), path.join(house, name))
     const host = new URL(proven.app.url).host
-    const [here = '', receipt = '', , byHand = ''] = blocks().map((block) =>
+    const [here = '', , receipt = '', , byHand = ''] = blocks().map((block) =>
       block.replaceAll('localhost:8000', host),
     )
     const { code, out, err } = await run('bash', ['-euo', 'pipefail', '-c', here], { cwd: house })

@@ -28,8 +28,12 @@ const HELP = `agentguard: check the log of an AgentGuard, without trusting it.
       The same, and makes every decision again from its entry, payload, policies and facts.
 
   agentguard export --url <url> [--admin-key-file <file> | --admin-key <key>] [--org <org_id>]
-                    [--from <time>] [--to <time>] [--format ndjson|json|csv] -o <file|->
+                    [--from <time>] [--to <time>] [--format ndjson|json|csv | --html] -o <file|->
       Streams the log into a file. The key may also be in AGENTGUARD_ADMIN_KEY.
+      --html: one page that shows the log and checks itself in a browser, without network.
+
+  agentguard export --html --bundle <file> -o <file|->
+      The same page of a bundle that you have.
 
   agentguard witness --dir <folder> --listen <host:port> --log-key <vkey|file>… [--origin <log>]… [--name <name>]
       Cosigns checkpoints of logs that only grow (C2SP tlog-witness), and prints its address and key. The folder
@@ -91,14 +95,18 @@ async function run([command, ...rest]: string[]): Promise<number> {
         from: { type: 'string' },
         to: { type: 'string' },
         format: { type: 'string' },
+        html: { type: 'boolean' },
+        bundle: { type: 'string' },
         output: { type: 'string', short: 'o' },
       })
-      const [url, output] = [text(values.url), text(values.output)]
-      if (url === undefined || output === undefined || positionals.length > 0)
+      const [url, bundle, output] = [text(values.url), text(values.bundle), text(values.output)]
+      if ((url === undefined) === (bundle === undefined) || output === undefined || positionals.length > 0)
         throw new UsageError('agentguard export --url <url> -o <file|->')
       return exportCommand({
         url,
+        bundle,
         output,
+        html: values.html === true,
         admin_key: text(values['admin-key']),
         admin_key_file: text(values['admin-key-file']),
         org_id: text(values.org),

@@ -1,11 +1,16 @@
-import { createWriteStream, readFileSync, renameSync, rmSync } from 'node:fs'
+import { createReadStream, createWriteStream, readFileSync, renameSync, rmSync } from 'node:fs'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { htmlOf } from './html.command.js'
 import { Progress } from './progress.js'
 import { UsageError } from './usage.js'
 
 export interface ExportArguments {
-  readonly url: string
+  /** Of the service; undefined when there is a bundle already. */
+  readonly url: string | undefined
+  /** A bundle to make a page of, instead of asking the service. */
+  readonly bundle: string | undefined
+  readonly html: boolean
   readonly admin_key: string | undefined
   readonly admin_key_file: string | undefined
   readonly org_id: string | undefined
@@ -20,16 +25,11 @@ const TAIL_BYTES = 1024
 
 /** `agentguard export`: streams the log into a file, which appears under its name only when it is whole. */
 export async function exportCommand(given: ExportArguments): Promise<number> {
-  const query = new URLSearchParams({
-    format: given.format,
-    ...(given.from !== undefined && { start_time: given.from }),
-    ...(given.to !== undefined && { end_time: given.to }),
-  })
-  const response = await ask(`${given.url.replace(/\/+$/, '')}/v1/logs/export?${query.toString()}`, {
-    'X-Admin-Key': adminKey(given),
-    ...(given.org_id !== undefined && { 'X-Org-ID': given.org_id }),
-  })
-  if (!response.ok || !response.body) throw new UsageError(await problemOf(response))
+  const { html, format, output, bundle } = given
+  if (html && format !== 'ndjson')
+    throw new UsageError('--html makes its page of a bundle: leave --format out.')
+  if (bundle !== undefined && !html) throw new UsageError('--bundle is for --html.')
+  const source = bundle ?? (await download(given))
   const progress = new Progress('Exporting')
   let bytes = 0
   let tail = Buffer.alloc(0)
@@ -41,23 +41,45 @@ export async function exportCommand(given: ExportArguments): Promise<number> {
       done(null, chunk)
     },
   })
-  const partial = `${given.output}.partial`
+  const partial = `${output}.partial`
+  const target = output === '-' ? process.stdout : createWriteStream(partial)
   try {
-    const target = given.output === '-' ? process.stdout : createWriteStream(partial)
-    await pipeline(response.body, watch, target, { end: given.output !== '-' })
+    const content = html ? htmlOf(source) : openBytes(source)
+    await pipeline(content, watch, target, { end: output !== '-' })
+    if (format === 'ndjson' && !html && !/(^|\n)\{"kind":"end",[^\n]*\}\n$/.test(tail.toString()))
+      throw new UsageError('The export has no last line: it was cut off. Try again.')
   } catch (error) {
-    if (given.output !== '-') rmSync(partial, { force: true })
+    if (output !== '-') rmSync(partial, { force: true })
+    if (error instanceof UsageError) throw error
     throw new UsageError(`The export was cut off: ${String(error)}. Nothing was kept; try again.`)
   } finally {
     progress.clear()
   }
-  if (given.format === 'ndjson' && !/(^|\n)\{"kind":"end",[^\n]*\}\n$/.test(tail.toString()))
-    throw new UsageError('The export has no last line: it was cut off. Try again.')
-  if (given.output !== '-') {
-    renameSync(partial, given.output)
-    process.stderr.write(`${given.output}: ${(bytes / 1e6).toFixed(1)} MB\n`)
+  if (output !== '-') {
+    renameSync(partial, output)
+    process.stderr.write(`${output}: ${(bytes / 1e6).toFixed(1)} MB\n`)
   }
   return 0
+}
+
+type Bytes = AsyncIterable<Uint8Array>
+
+const openBytes = (source: string | Bytes): Bytes =>
+  typeof source === 'string' ? createReadStream(source) : source
+
+async function download({ url = '', org_id, from, to, format, ...keys }: ExportArguments): Promise<Bytes> {
+  const query = new URLSearchParams({
+    format,
+    ...(from !== undefined && { start_time: from }),
+    ...(to !== undefined && { end_time: to }),
+  })
+  const response = await ask(`${url.replace(/\/+$/, '')}/v1/logs/export?${query.toString()}`, {
+    'X-Admin-Key': adminKey(keys),
+    ...(org_id !== undefined && { 'X-Org-ID': org_id }),
+  })
+  const body: Bytes | null = response.body
+  if (!response.ok || !body) throw new UsageError(await problemOf(response))
+  return body
 }
 
 async function ask(url: string, headers: Record<string, string>): Promise<Response> {
@@ -80,7 +102,10 @@ async function problemOf(response: Response): Promise<string> {
   return `The server answers ${response.status}.`
 }
 
-function adminKey({ admin_key, admin_key_file }: ExportArguments): string {
+function adminKey({
+  admin_key,
+  admin_key_file,
+}: Pick<ExportArguments, 'admin_key' | 'admin_key_file'>): string {
   const key =
     admin_key ?? (admin_key_file === undefined ? process.env.AGENTGUARD_ADMIN_KEY : readKey(admin_key_file))
   if (!key) throw new UsageError('Give --admin-key-file, --admin-key, or AGENTGUARD_ADMIN_KEY.')

@@ -25,12 +25,18 @@ export function openLines(path: string): Source {
   return { size, batches: () => batches(createReadStream(path, { highWaterMark: CHUNK_BYTES })) }
 }
 
-async function* batches(stream: AsyncIterable<unknown>): AsyncGenerator<{ lines: string[]; read: number }> {
+/** The lines of bytes as they come. */
+export async function* batches(
+  stream: AsyncIterable<unknown>,
+): AsyncGenerator<{ lines: string[]; read: number }> {
   let rest: Buffer[] = []
   let waiting = 0
   let read = 0
   for await (const piece of stream) {
-    const chunk = Buffer.isBuffer(piece) ? piece : Buffer.from(String(piece))
+    const chunk =
+      piece instanceof Uint8Array
+        ? Buffer.from(piece.buffer, piece.byteOffset, piece.length)
+        : Buffer.from(String(piece))
     read += chunk.length
     const end = chunk.lastIndexOf(0x0a)
     if (end < 0) {
