@@ -31,6 +31,7 @@ export function testSettings(overrides: Partial<Settings> = {}): Settings {
     log_format: 'json',
     rate_limit_enabled: false,
     rate_limits: rateLimits(),
+    redis_url: undefined,
     metrics_enabled: true,
     metrics_path: '/metrics',
     metrics_token: undefined,

@@ -28,6 +28,8 @@ export class TcpProxy {
   private fault: ProxyFault = { kind: 'none' }
   private readonly pairs = new Set<Pair>()
   private readonly held: (() => void)[] = []
+  /** All of them: one whose other side died silently belongs to no pair any more. */
+  private readonly sockets = new Set<Socket>()
 
   private constructor(
     private readonly server: Server,
@@ -62,7 +64,7 @@ export class TcpProxy {
   }
 
   async close(): Promise<void> {
-    for (const { client, upstream } of this.pairs) for (const socket of [client, upstream]) socket.destroy()
+    for (const socket of this.sockets) socket.destroy()
     await new Promise((resolve) => this.server.close(resolve))
   }
 
@@ -76,6 +78,10 @@ export class TcpProxy {
     const dead = this.fault.kind === 'half_open' && this.fault.new_too
     const pair: Pair = { client, upstream, dead, deaf: this.fault.kind === 'deaf' }
     this.pairs.add(pair)
+    for (const socket of [client, upstream]) {
+      this.sockets.add(socket)
+      socket.on('close', () => this.sockets.delete(socket))
+    }
     client.setNoDelay(true)
     upstream.setNoDelay(true)
     this.pipe(pair, client, upstream, false)

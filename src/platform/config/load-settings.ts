@@ -36,6 +36,7 @@ export function loadSettings(environment: Environment): Settings {
     log_format: reader.oneOf('LOG_FORMAT', 'json', ['json', 'text'] as const),
     rate_limit_enabled: reader.boolean('RATE_LIMIT_ENABLED', true),
     rate_limits: limits(reader),
+    redis_url: redisUrl(reader),
     ledger_origin: origin(reader),
     ledger_signer_dir: signerDir(reader, production, data_dir),
     ledger_public_proofs: reader.boolean('LEDGER_PUBLIC_PROOFS', false),
@@ -181,6 +182,14 @@ function limits(reader: EnvironmentReader): RateLimits {
     return rateLimits()
   }
   return rateLimits({ ...(windows ? { default: windows } : {}), ...overrides })
+}
+
+function redisUrl(reader: EnvironmentReader): string | undefined {
+  const url = reader.text('REDIS_URL')
+  // Not quoted: it usually holds a password.
+  if (url !== undefined && !/^rediss?:$/.test(URL.parse(url)?.protocol ?? ''))
+    reader.refuseSecret('REDIS_URL', 'must look like redis://:password@host:6379/0 or rediss://…')
+  return url
 }
 
 function signerDir(reader: EnvironmentReader, production: boolean, data_dir: string): string | undefined {

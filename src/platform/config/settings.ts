@@ -86,6 +86,12 @@ export class Settings {
    */
   readonly rate_limits: RateLimits
 
+  /**
+   * `REDIS_URL`: Redis or Valkey through which replicas share their limits, `redis://` or `rediss://`. Without it each
+   * replica keeps them alone. Nothing else depends on it.
+   */
+  readonly redis_url: string | undefined
+
   /** `METRICS_ENABLED`: default true; otherwise the path is a 404. */
   readonly metrics_enabled: boolean
   /** `METRICS_PATH`: default `/metrics`. */

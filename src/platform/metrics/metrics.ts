@@ -5,7 +5,8 @@ import { LabelBudget } from './label-budget.js'
 
 export type PolicyOutcome =
   'allowed' | 'denied_by_rule' | 'denied_no_policy' | 'denied_default' | 'denied_kill_switch' | 'pending'
-export type GaugeSource = 'active_agents' | 'database_connections' | 'ledger_halted' | 'ledger_unsigned'
+export type GaugeSource =
+  'rate_limits_local' | 'active_agents' | 'database_connections' | 'ledger_halted' | 'ledger_unsigned'
 
 /** A gauge whose source does not answer in this time keeps its last value: a scrape must not hang on a database. */
 const GAUGE_TIMEOUT_MS = 1_000
@@ -84,6 +85,11 @@ export class Metrics {
       'agentguard_ledger_unsigned',
       'Logs with entries that no checkpoint covers yet',
       'ledger_unsigned',
+    )
+    this.gauge(
+      'agentguard_rate_limits_local',
+      '1 while limits that should be shared are kept by each process alone',
+      'rate_limits_local',
     )
     collectDefaultMetrics({ register: this.registry })
   }

@@ -71,7 +71,7 @@ export class RateLimiter {
     const now = this.now()
     let allowed = true
     const windows = this.settings.rate_limits[limitClass].map((window) => {
-      const { count, resets_at } = this.storage.hit(window.name, identity, window.seconds, weight)
+      const { count, resets_at } = this.storage.hit(window, identity, weight)
       const exceeded = count > window.limit
       if (exceeded) allowed = false
       const reset_s = Math.max(1, Math.ceil((resets_at - now) / 1000))

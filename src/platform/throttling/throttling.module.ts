@@ -1,14 +1,31 @@
+import { createHmac } from 'node:crypto'
 import { Global, Module } from '@nestjs/common'
 import { ThrottlerModule } from '@nestjs/throttler'
 import { Clock } from '../clock/clock.js'
+import { Settings } from '../config/settings.js'
+import { CounterExchange } from './counter-exchange.js'
 import { CounterStorage } from './counter-storage.js'
 import { RateLimiter } from './rate-limiter.js'
+import { RedisExchange } from './redis-exchange.js'
+import { SharedCounters } from './shared-counters.js'
 
 const storage = {
   provide: CounterStorage,
   useFactory: (clock: Clock) => new CounterStorage(clock),
   inject: [Clock],
 }
+
+/** Null: nobody else counts. */
+const exchange = {
+  provide: CounterExchange,
+  useFactory: ({ redis_url, ledger_kek }: Settings): CounterExchange | null =>
+    redis_url === undefined ? null : new RedisExchange(redis_url, `agentguard:${nameOf(ledger_kek)}:rate:`),
+  inject: [Settings],
+}
+
+/** The same for all replicas of an installation, and another for others that use the same Redis. */
+const nameOf = (ledger_kek: Uint8Array): string =>
+  createHmac('sha256', ledger_kek).update('agentguard/redis/v1').digest('base64url').slice(0, 8)
 
 @Module({ providers: [storage], exports: [CounterStorage] })
 class CounterModule {}
@@ -28,7 +45,7 @@ class CounterModule {}
       }),
     }),
   ],
-  providers: [RateLimiter],
+  providers: [RateLimiter, exchange, SharedCounters],
   exports: [RateLimiter, ThrottlerModule],
 })
 export class ThrottlingModule {}
