@@ -33,6 +33,7 @@ import { RolesModule } from './roles/roles.module.js'
 import { TeamsModule } from './teams/teams.module.js'
 import { SetupModule } from './setup/setup.module.js'
 import { SignInModule } from './sign-in/sign-in.module.js'
+import { WebhooksModule } from './webhooks/webhooks.module.js'
 
 const PLATFORM = [
   ClockModule,
@@ -64,6 +65,7 @@ const CAPABILITIES = [
   ErasureModule,
   DataKeysModule,
   ProofsModule,
+  WebhooksModule,
 ]
 
 /** The table of contents: what the platform gives, and what the product does with it. */

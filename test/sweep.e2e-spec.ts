@@ -61,6 +61,10 @@ const BODIES: Readonly<Record<string, unknown>> = {
   Proofs_startEpoch: { reason: 'swept' },
   Erasure_entry: { reason: 'swept' },
   Erasure_agent: { reason: 'swept' },
+  Webhooks_create: { name: 'swept', url: 'https://hooks.example.com/swept', events: ['kill_switch.*'] },
+  Webhooks_update: { name: 'swept' },
+  Webhooks_rotateSecret: {},
+  Webhooks_replay: { from: '2026-01-01T00:00:00Z' },
 }
 
 /** Parameters that name a place in the caller's own log, whoever calls: nothing of another organization. */
@@ -102,11 +106,17 @@ async function makeTenant(name: string): Promise<Tenant> {
   const role = `role-${org_id.slice(4).replaceAll(/[^a-z0-9]/g, '')}`
   await admin.post('/roles', { role, permissions: ['logs:read'] })
   const log_id = (await agent.post<{ decision_id: string }>('/enforce', asked)).body.decision_id
+  const webhook = await admin.post<{ webhook_id: string }>('/webhooks', {
+    name,
+    url: `https://hooks.example.com/${name}`,
+    events: ['kill_switch.*'], // none of the sweep's own doings: nothing is sent
+  })
   return {
     org_id,
     admin,
     agent,
     ids: {
+      webhook_id: webhook.body.webhook_id,
       org_id,
       agent_id,
       key_id,
@@ -130,6 +140,7 @@ const RANDOM: Readonly<Record<string, string>> = {
   role: 'no-such-role',
   member_id: 'mem_0000000000000000',
   session_id: 'ses_0000000000000000',
+  webhook_id: 'whk_0000000000000000',
   version: '1',
   log_id: '01980000-0000-7000-8000-000000000000',
   path: '63/999',
@@ -183,6 +194,8 @@ async function stateOf(org_id: string): Promise<string> {
     'sessions',
     'invitations',
     'setup_links',
+    'webhooks',
+    'webhook_secrets',
   ]) {
     const { rows } = await owner.query(
       `SELECT to_jsonb(t) - 'last_used_at' AS row FROM ${table} AS t WHERE org_id = $1 ORDER BY 1`,

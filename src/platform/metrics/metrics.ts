@@ -69,6 +69,19 @@ export class Metrics {
     ['limit'],
   )
 
+  private readonly deliveries = this.counter(
+    'agentguard_deliveries_total',
+    'Attempts to deliver an event to a webhook (whk) or as a notification (ntf)',
+    ['channel', 'result'],
+  )
+  private readonly deliveryDuration = new Histogram({
+    name: 'agentguard_delivery_duration_seconds',
+    help: 'Time that an attempt to deliver an event took',
+    labelNames: ['channel'],
+    buckets: BUCKETS,
+    registers: [this.registry],
+  })
+
   constructor(private readonly settings: Settings) {
     this.gauge('agentguard_active_agents', 'Agents that are active', 'active_agents')
     this.gauge(
@@ -135,6 +148,12 @@ export class Metrics {
 
   rateLimited(limit: string): void {
     this.rateLimitViolations.labels(limit).inc()
+  }
+
+  /** Counts an attempt to deliver an event. */
+  delivered(channel: string, result: string, duration_s: number): void {
+    this.deliveries.labels(channel, result).inc()
+    this.deliveryDuration.labels(channel).observe(duration_s)
   }
 
   private agent(agent_id: string): string {

@@ -11,6 +11,8 @@ export class Loop {
   private timer: NodeJS.Timeout | undefined
   private running: Promise<void> = Promise.resolve()
   private failing = false
+  private working = false
+  private again = false
   stopped = false
 
   /**
@@ -30,6 +32,16 @@ export class Loop {
     }, delay_ms).unref()
   }
 
+  /** There is something to do: the next round begins now, or right after the one that is running. */
+  nudge(): void {
+    if (this.working) {
+      this.again = true
+      return
+    }
+    clearTimeout(this.timer)
+    this.start(0)
+  }
+
   /** Resolves when the round that was running has ended; none begins after it. */
   async stop(): Promise<void> {
     this.stopped = true
@@ -39,6 +51,8 @@ export class Loop {
 
   private async run(): Promise<void> {
     let next_ms = FAILED_MS
+    this.working = true
+    this.again = false
     try {
       next_ms = await this.work()
       if (this.failing) this.logger.log(`working again: ${this.what}`)
@@ -47,6 +61,7 @@ export class Loop {
       if (!this.failing && !this.stopped) this.logger.warn({ err: error }, `not working: ${this.what}`)
       this.failing = true
     }
-    this.start(next_ms)
+    this.working = false
+    this.start(this.again && !this.failing ? 0 : next_ms)
   }
 }
