@@ -13,6 +13,7 @@ import { HttpModule } from './platform/http/http.module.js'
 import { Shutdown } from './platform/http/shutdown.js'
 import { IdempotencyModule } from './platform/idempotency/idempotency.module.js'
 import { LoggingModule } from './platform/logging/logging.module.js'
+import { MailModule } from './platform/mail/mail.module.js'
 import { Metrics } from './platform/metrics/metrics.js'
 import { MetricsModule } from './platform/metrics/metrics.module.js'
 import { OutboundModule } from './platform/outbound/outbound.module.js'
@@ -21,6 +22,7 @@ import { AgentsModule } from './agents/agents.module.js'
 import { AuthenticationModule } from './authentication/authentication.module.js'
 import { DataKeysModule } from './data-keys/data-keys.module.js'
 import { EnforceModule } from './enforce/enforce.module.js'
+import { InvitationsModule } from './invitations/invitations.module.js'
 import { LedgerModule } from './ledger/ledger.module.js'
 import { ErasureModule } from './erasure/erasure.module.js'
 import { KeysModule } from './keys/keys.module.js'
@@ -44,6 +46,7 @@ const PLATFORM = [
   AccessModule,
   IdempotencyModule,
   HealthModule,
+  MailModule,
   OutboundModule,
 ]
 
@@ -54,6 +57,7 @@ const CAPABILITIES = [
   TeamsModule,
   AdminKeysModule,
   MembersModule,
+  InvitationsModule,
   SetupModule,
   SignInModule,
   AgentsModule,

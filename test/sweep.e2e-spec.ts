@@ -34,6 +34,7 @@ const PUBLIC = new Set([
   'Health_live',
   'Health_stats',
   'Proofs_keys', // public keys, of the installation
+  'Invitations_accept', // the token of an invitation is the credential
   'Setup_setUp', // the token of a set-up link is the credential
   'SignIn_login',
 ])
@@ -46,6 +47,8 @@ const BODIES: Readonly<Record<string, unknown>> = {
   Roles_create: { role: 'swept', permissions: ['logs:read'] },
   Roles_replace: { permissions: ['logs:read'] },
   Members_update: { name: 'swept' },
+  Invitations_create: { email: 'swept@example.com', roles: ['viewer'] },
+  Invitations_accept: { token: 'swept', name: 'swept', password: 'swept and swept' },
   Setup_setUp: { token: 'swept', email: 'swept@example.com', name: 'swept', password: 'swept and swept' },
   SignIn_login: { email: 'swept@example.com', password: 'swept' },
   SignIn_changePassword: { current_password: 'swept', new_password: 'swept and swept' },
@@ -92,6 +95,8 @@ async function makeTenant(name: string): Promise<Tenant> {
   const { org_id } = (await root.post<{ org_id: string }>('/organizations', { name })).body
   const inside = root.with({ ...root.headers, 'X-Org-ID': org_id })
   const { member_id } = (await firstOwner(inside, `${org_id.toLowerCase()}@example.com`)).member
+  const invited = { email: `${org_id.toLowerCase()}@example.org`, roles: ['viewer'] }
+  const { invitation_id } = (await inside.post<{ invitation_id: string }>('/invitations', invited)).body
   const key = await inside.post<{ api_key: string; admin_id: string }>('/admin-keys', { name, role: 'owner' })
   const admin = new Client(app.url, { 'X-Admin-Key': key.body.api_key })
   const made = await admin.post<{ agent_id: string; key_id: string; api_key: string }>('/agents', {
@@ -123,6 +128,7 @@ async function makeTenant(name: string): Promise<Tenant> {
       admin_id: key.body.admin_id,
       role,
       member_id,
+      invitation_id,
       session_id: `ses_${org_id.slice(4)}`,
       version: '1',
       log_id,
@@ -139,6 +145,7 @@ const RANDOM: Readonly<Record<string, string>> = {
   admin_id: 'adm_0000000000000000',
   role: 'no-such-role',
   member_id: 'mem_0000000000000000',
+  invitation_id: 'inv_0000000000000000',
   session_id: 'ses_0000000000000000',
   webhook_id: 'whk_0000000000000000',
   version: '1',

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common'
 import { randomBytes } from 'node:crypto'
 import { ID_BYTES, makeId } from '../core/ids.js'
+import { mayGrant } from '../core/permissions.js'
 import { Problem } from '../core/problems.js'
 import { actorOf, LedgerService, type SystemActor } from '../ledger/ledger.service.js'
 import { type MemberPrincipal, type Principal, teamOf } from '../platform/access/principal.js'
@@ -191,6 +192,21 @@ export class MembersService {
     const granted = await this.roles.authorityOf(tx, org_id, roles, { team, path: 'roles' })
     const now = principal.kind === 'member' ? await this.present(tx, principal) : principal
     this.roles.assertMayGrant(now, granted, verb, `people with the roles ${roles.join(', ')}`)
+  }
+
+  /** Whether this person may, as they are now, make others what is named. */
+  async mayGive(
+    tx: Tx,
+    org_id: string,
+    member_id: string,
+    { roles, team }: Pick<Member, 'roles' | 'team'>,
+  ): Promise<boolean> {
+    const where = { org_id, member_id, is_active: true }
+    const giver = await tx.member.findFirst({ where, select: { roles: true, team: true } })
+    if (!giver) return false
+    const held = await this.roles.authorityOf(tx, org_id, giver.roles, { team: giver.team, path: 'roles' })
+    const given = await this.roles.authorityOf(tx, org_id, roles, { team, path: 'roles' })
+    return held.permissions.has('members:write') && mayGrant(held, given)
   }
 
   /** The principal as the person is now. @throws Problem `forbidden` when they were deactivated */
