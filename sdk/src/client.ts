@@ -1,13 +1,18 @@
 import { AgentGuardError } from './errors.js'
+import { Guard } from './guard/guard.js'
+import type { GuardOptions } from './guard/options.js'
 import { AdminKeys } from './resources/admin-keys.js'
 import { Agents } from './resources/agents.js'
+import { Approvals } from './resources/approvals.js'
 import { Decisions } from './resources/decisions.js'
 import { Keys } from './resources/keys.js'
 import { Ledger } from './resources/ledger.js'
 import { Logs } from './resources/logs.js'
 import { Organizations } from './resources/organizations.js'
 import { Policies } from './resources/policies.js'
+import { Roles } from './resources/roles.js'
 import { Health } from './resources/service.js'
+import { Teams } from './resources/teams.js'
 import { assertSecret, type Fetch, type RequestOptions, Transport } from './transport.js'
 import type { Decision, EnforceRequest } from './types.js'
 
@@ -49,6 +54,9 @@ export class AgentGuard {
   readonly ledger: Ledger
   readonly organizations: Organizations
   readonly adminKeys: AdminKeys
+  readonly roles: Roles
+  readonly teams: Teams
+  readonly approvals: Approvals
   readonly health: Health
   private readonly decisions: Decisions
 
@@ -63,6 +71,9 @@ export class AgentGuard {
     this.ledger = new Ledger(transport)
     this.organizations = new Organizations(transport)
     this.adminKeys = new AdminKeys(transport)
+    this.roles = new Roles(transport)
+    this.teams = new Teams(transport)
+    this.approvals = new Approvals(transport)
     this.health = new Health(transport)
     this.decisions = new Decisions(transport)
   }
@@ -74,6 +85,19 @@ export class AgentGuard {
    */
   enforce(request: EnforceRequest, options?: RequestOptions): Promise<Decision> {
     return this.decisions.enforce(request, options)
+  }
+
+  /**
+   * Up to 100 questions at once, decided from one configuration at one moment; the answers in the same order.
+   * @throws APIError when there are no answers: then none of the actions may be taken
+   */
+  enforceBatch(requests: readonly EnforceRequest[], options?: RequestOptions): Promise<Decision[]> {
+    return this.decisions.enforceBatch(requests, options)
+  }
+
+  /** A guard for functions and tools: `guard.tool('read file', readFile)` asks before each call. */
+  guard(options?: GuardOptions): Guard {
+    return new Guard(this, options)
   }
 }
 

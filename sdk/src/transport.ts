@@ -67,9 +67,9 @@ export interface TransportSettings extends Credentials {
 }
 
 const RETRIED: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504])
-/** Backoff: half a second, doubled each time, with jitter over the upper half. */
-const FIRST_DELAY_MS = 500
-const MAX_DELAY_MS = 8_000
+/** Backoff: a tenth of a second, doubled each time, with jitter over the upper half. */
+const FIRST_DELAY_MS = 100
+const MAX_DELAY_MS = 5_000
 /** A service that asks for a longer wait than this is not waited for: the caller is told instead. */
 const MAX_RETRY_AFTER_S = 20
 const MAX_TEXT = 500

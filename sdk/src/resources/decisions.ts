@@ -14,26 +14,41 @@ export class Decisions extends Resource {
    * no decision is taken twice, so that an answer which a broken proxy repeats cannot allow another action.
    */
   async enforce(request: EnforceRequest, options: RequestOptions = {}): Promise<Decision> {
-    const call = callOf(
-      'post',
-      '/v1/enforce',
-      { body: request },
-      // Without a grant to use up, asking again only makes another entry in the log.
-      { speaker: 'agent', idempotent: request.approval_id !== undefined },
-    )
-    const read = async (response: Response, request_id: string): Promise<Decision> => {
+    // Without a grant to use up, asking again only makes another entry in the log.
+    const how = { speaker: 'agent', idempotent: request.approval_id !== undefined } as const
+    const call = callOf('post', '/v1/enforce', { body: request }, how)
+    const read = async (response: Response, request_id: string): Promise<Decision[]> => {
       const answer = await readJson(response)
-      if (response.status !== 200 || !isDecision(answer))
-        throw unreadable('The answer is not a decision.', request_id)
-      if (this.#seen.has(answer.decision_id))
-        throw unreadable('The answer is that of an earlier request.', request_id)
-      return answer
+      return this.accepted([answer], 1, response.status, request_id)
     }
-    const { value } = await this.transport.send(call, options, read)
-    this.#seen.add(value.decision_id)
-    const [oldest] = this.#seen
-    if (this.#seen.size > REMEMBERED && oldest !== undefined) this.#seen.delete(oldest)
-    return value
+    const [decision] = (await this.transport.send(call, options, read)).value
+    return decision as Decision
+  }
+
+  /** The same for up to 100 requests at one moment. */
+  async enforceBatch(requests: readonly EnforceRequest[], options: RequestOptions = {}): Promise<Decision[]> {
+    const how = { speaker: 'agent', idempotent: false } as const
+    const call = callOf('post', '/v1/enforce/batch', { body: { requests: [...requests] } }, how)
+    const read = async (response: Response, request_id: string): Promise<Decision[]> => {
+      const { results } = Object(await readJson(response)) as { results?: unknown }
+      return this.accepted(results, requests.length, response.status, request_id)
+    }
+    return (await this.transport.send(call, options, read)).value
+  }
+
+  /** The answers, remembered at once: of two calls that get the same answer, one gets none. */
+  private accepted(answers: unknown, count: number, status: number, request_id: string): Decision[] {
+    if (status !== 200 || !Array.isArray(answers) || answers.length !== count || !answers.every(isDecision))
+      throw unreadable('The answer is not a decision.', request_id)
+    const ids = new Set(answers.map(({ decision_id }) => decision_id))
+    if (ids.size !== count || [...ids].some((id) => this.#seen.has(id)))
+      throw unreadable('The answer is that of another request.', request_id)
+    for (const id of ids) this.#seen.add(id)
+    for (const oldest of this.#seen) {
+      if (this.#seen.size <= REMEMBERED) break
+      this.#seen.delete(oldest)
+    }
+    return answers
   }
 }
 
