@@ -20,7 +20,15 @@ export default defineConfig([
     name: 'library',
     // Neutral: nothing of Node's, so that Deno, Bun, edge runtimes and browsers can load it.
     platform: 'neutral',
-    entry: { index: 'src/index.ts' },
+    // 40 kB at most: a page or an edge function loads it.
+    minify: true,
+    entry: {
+      index: 'src/index.ts',
+      'ai-sdk': 'src/adapters/ai-sdk.ts',
+      langchain: 'src/adapters/langchain.ts',
+      'openai-agents': 'src/adapters/openai-agents.ts',
+      mcp: 'src/adapters/mcp.ts',
+    },
     format: ['esm', 'cjs'],
     dts: true,
   },

@@ -1,8 +1,8 @@
 import { AgentGuardError, APIError } from '../errors.js'
 import { sleep } from '../transport.js'
-import type { ActionReport, Decision, EnforceRequest } from '../types.js'
+import type { ActionReport, ApprovalStatus, Decision, EnforceRequest } from '../types.js'
 import { AgentGuardDenied, AgentGuardUnavailable, ApprovalPending } from './errors.js'
-import type { Decider, GuardOptions, ToolOptions } from './options.js'
+import type { Decider, GuardOptions, ToolOptions, ToolsOptions } from './options.js'
 
 const DEFAULT_TIMEOUT_MS = 300_000
 const DEFAULT_POLL_MS = 3_000
@@ -12,6 +12,13 @@ export interface GuardedTool<A extends unknown[], R> {
   (...args: A): Promise<R>
   /** The same function, once more, with the approval that a person has given: it is used up by one call. */
   withApproval(approval_id: string): (...args: A) => Promise<R>
+}
+
+/** What is known of one call. */
+export interface CallFacts {
+  readonly signal?: AbortSignal | undefined
+  readonly given?: Decision | undefined
+  readonly approval_id?: string | undefined
 }
 
 /**
@@ -49,6 +56,39 @@ export class Guard {
   }
 
   /**
+   * A call of a framework's tool. The action is the tool's name (`read_file` is `read file`).
+   * @param given a decision that was just made about this very call
+   */
+  call<R>(
+    name: string,
+    args: unknown,
+    act: () => R | PromiseLike<R>,
+    options: ToolsOptions = {},
+    { signal, given, approval_id }: CallFacts = {},
+  ): Promise<Awaited<R>> {
+    const { tools: _, resource: __, ...common } = options
+    const describe = () => ({
+      ...this.describe(name, args, options),
+      ...(approval_id !== undefined && { approval_id }),
+    })
+    return this.run(describe, act, { ...common, ...ownOptions(name, options) }, signal, given)
+  }
+
+  /** What `call` asks. */
+  describe(name: string, args: unknown, options: ToolsOptions = {}): EnforceRequest {
+    const own = ownOptions(name, options)
+    const called = plainObject(args) ?? (args === undefined ? {} : { input: args })
+    const request = describe(own?.action ?? name, (own ?? {}) as ToolOptions<unknown[]>, [called])
+    const resource = own?.resource === undefined ? options.resource?.(called, name) : undefined
+    return resource === undefined ? request : { ...request, resource }
+  }
+
+  /** Asks and does nothing. */
+  ask(request: EnforceRequest, signal?: AbortSignal): Promise<Decision> {
+    return this.decider.enforce(request, { ...(signal && { signal }) })
+  }
+
+  /**
    * Asks about what `describe` says, acts when it is allowed, and reports how it went.
    * @param describe is called again before acting: arguments that changed since they were decided about are not used
    */
@@ -57,11 +97,12 @@ export class Guard {
     act: () => R | PromiseLike<R>,
     options: GuardOptions = {},
     signal?: AbortSignal,
+    given?: Decision,
   ): Promise<Awaited<R>> {
     const text = JSON.stringify(describe())
     const request = JSON.parse(text) as EnforceRequest
     const settings = { ...this.options, ...options }
-    const decision = await this.permission(request, settings, signal)
+    const decision = await this.permission(request, settings, signal, given)
     if (JSON.stringify(describe()) !== text) {
       const reason = 'its arguments changed after they were decided about.'
       throw new AgentGuardDenied(request, 'changed_after_decision', reason, decision?.decision_id)
@@ -90,10 +131,11 @@ export class Guard {
     request: EnforceRequest,
     options: GuardOptions,
     signal: AbortSignal | undefined,
+    given: Decision | undefined,
   ): Promise<Decision | null> {
     let decision: Decision
     try {
-      decision = await this.decider.enforce(request, { ...(signal && { signal }) })
+      decision = given ?? (await this.ask(request, signal))
     } catch (error) {
       return this.unavailable(request, asFailure(error), options)
     }
@@ -126,22 +168,15 @@ export class Guard {
     if (waitForApproval === false || approval_id === undefined || request.approval_id !== undefined)
       throw pending
     const wait = waitForApproval === true ? {} : waitForApproval
-    const { timeoutMs = DEFAULT_TIMEOUT_MS, pollMs = DEFAULT_POLL_MS } = wait
-    const end = performance.now() + timeoutMs
-    const options = { ...(signal && { signal }) }
-    for (;;) {
-      const status = await this.statusOf(request, approval_id, options)
-      if (status === 'approved') break
-      if (status !== 'pending')
-        throw new AgentGuardDenied(
-          request,
-          `approval_${status}`,
-          `the approval is ${status}.`,
-          decision.decision_id,
-        )
-      if (performance.now() + pollMs > end) throw pending
-      await sleep(pollMs, signal, approval_id)
+    const status = await this.waitFor(approval_id, wait, signal).catch((error: unknown) => {
+      throw new AgentGuardUnavailable(request, asFailure(error))
+    })
+    if (status === 'pending') throw pending
+    if (status !== 'approved') {
+      const reason = `the approval is ${status}.`
+      throw new AgentGuardDenied(request, `approval_${status}`, reason, decision.decision_id)
     }
+    const options = { ...(signal && { signal }) }
     try {
       const granted = await this.decider.enforce({ ...request, approval_id }, options)
       if (granted.status === 'pending') throw new ApprovalPending(request, granted, approval_id)
@@ -151,19 +186,25 @@ export class Guard {
     }
   }
 
-  /** A failure that may pass is waited out like a person who has not decided. */
-  private async statusOf(
-    request: EnforceRequest,
+  /**
+   * Waits until a person has decided. A failure that may pass is waited out like a person who has not.
+   * @returns `pending` when the time was over first
+   */
+  async waitFor(
     approval_id: string,
-    options: { signal?: AbortSignal },
-  ): Promise<string> {
-    try {
-      const { status } = await this.decider.approvals.state(approval_id, options)
-      return String(status)
-    } catch (error) {
-      const failure = asFailure(error)
-      if (failure instanceof APIError && failure.retryable) return 'pending'
-      throw new AgentGuardUnavailable(request, failure)
+    { timeoutMs = DEFAULT_TIMEOUT_MS, pollMs = DEFAULT_POLL_MS } = {},
+    signal?: AbortSignal,
+  ): Promise<ApprovalStatus> {
+    const end = performance.now() + timeoutMs
+    for (;;) {
+      try {
+        const { status } = await this.decider.approvals.state(approval_id, { ...(signal && { signal }) })
+        if (status !== 'pending') return status
+      } catch (error) {
+        if (!(error instanceof APIError && error.retryable)) throw error
+      }
+      if (performance.now() + pollMs > end) return 'pending'
+      await sleep(pollMs, signal, approval_id)
     }
   }
 
@@ -179,6 +220,10 @@ export class Guard {
     }
   }
 }
+
+/** Settings of one tool; a model may call a tool `constructor`. */
+const ownOptions = (name: string, { tools = {} }: ToolsOptions) =>
+  Object.hasOwn(tools, name) ? tools[name] : undefined
 
 /** No connection, no answer in time, or 5xx; not 429 and not an answer of somebody else. */
 const isOutage = (failure: AgentGuardError): boolean =>

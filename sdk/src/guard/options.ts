@@ -49,3 +49,11 @@ export interface ToolOptions<A extends readonly unknown[]> extends GuardOptions 
   /** Ends the asking and the waiting. */
   signal?: (...args: A) => AbortSignal | undefined
 }
+
+/** How the tools of a framework are described; the framework gives name and arguments. */
+export interface ToolsOptions extends GuardOptions {
+  /** Settings of single tools by name, as for `guard.tool`. `action` stands for the tool's name. */
+  tools?: Readonly<Record<string, ToolOptions<readonly [never]> & { action?: string }>>
+  /** What a tool without a `resource` of its own is done to. */
+  resource?: (args: Readonly<Record<string, unknown>>, name: string) => string | undefined
+}
