@@ -31,6 +31,7 @@ import { MembersModule } from './members/members.module.js'
 import { OrganizationsModule } from './organizations/organizations.module.js'
 import { PoliciesModule } from './policies/policies.module.js'
 import { ProofsModule } from './proofs/proofs.module.js'
+import { RetentionModule } from './retention/retention.module.js'
 import { RolesModule } from './roles/roles.module.js'
 import { TeamsModule } from './teams/teams.module.js'
 import { SetupModule } from './setup/setup.module.js'
@@ -68,6 +69,7 @@ const CAPABILITIES = [
   LogsModule,
   ErasureModule,
   DataKeysModule,
+  RetentionModule,
   ProofsModule,
   WebhooksModule,
 ]

@@ -62,6 +62,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   Enforce_decideBatch: { requests: [{ action: 'swept' }] },
   Logs_report: { action: 'swept', allowed: true, result: 'success' },
   Proofs_startEpoch: { reason: 'swept' },
+  Retention_update: { retention_days: 730 },
   Erasure_entry: { reason: 'swept' },
   Erasure_agent: { reason: 'swept' },
   Webhooks_create: { name: 'swept', url: 'https://hooks.example.com/swept', events: ['kill_switch.*'] },

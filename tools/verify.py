@@ -162,6 +162,9 @@ class Verifier:
         self.edge = []
         self.begun = False
         self.digests = set()
+        self.lost = {}  # index -> agent: payloads that are gone, until an entry records why
+        self.gone = set()  # the same for expired entries
+        self.expired = 0
         self.entries = self.lines = self.redacted = self.next = 0
         self.decisions = {"allow": 0, "deny": 0, "pending": 0}
 
@@ -180,7 +183,7 @@ class Verifier:
                 raise ValueError("a bundle begins with its manifest")
             {"manifest": self.on_manifest, "key": self.on_key, "checkpoint": self.on_checkpoint,
              "edge": self.on_edge, "policy": self.on_policy, "entry": self.on_entry,
-             "end": self.on_end}[value["kind"]](value)
+             "expired": self.on_expired, "end": self.on_end}[value["kind"]](value)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self.find("malformed", self.next if self.manifest else None, "the line cannot be read: %r" % error)
 
@@ -244,6 +247,31 @@ class Verifier:
         self.check_entry(index, value)
         self.compare()
 
+    def on_expired(self, value):
+        self.begin()
+        data = base64.b64decode(value["leaves"], validate=True)
+        if not data or len(data) % 32:
+            raise ValueError("these are no leaf hashes")
+        for at in range(0, len(data), 32):
+            if value["from"] + at // 32 != self.next:
+                self.find("index", self.next, "entry %d expected" % self.next)
+                self.tree = None
+            self.gone.add(self.next)
+            self.next += 1
+            self.expired += 1
+            if self.tree is not None:
+                self.tree.append(data[at:at + 32])
+            self.compare()
+
+    def check_redaction(self, entry):
+        said = entry["redaction"]
+        inside = range(said["from"], said["upto"] + 1)
+        if entry["event"] == "entries.expired":
+            self.gone = {index for index in self.gone if index not in inside}
+        else:
+            self.lost = {index: agent for index, agent in self.lost.items()
+                         if index not in inside or said.get("agent_id", agent) != agent}
+
     def check_entry(self, index, value):
         try:
             entry = json.loads(value["entry"])
@@ -257,6 +285,10 @@ class Verifier:
             if value["columns"][name] != stated:
                 self.find("projection", index, "the column %s differs from the entry" % name)
         self.check_payload(index, entry.get("payload"), value.get("payload"))
+        if value.get("payload") == {"redacted": True}:
+            self.lost[index] = entry.get("subject", {}).get("agent_id")
+        if entry["type"] == "redaction":
+            self.check_redaction(entry)
         named = [policy["sha256"] for policy in entry.get("policies", [])]
         change = entry.get("change", {})
         if change.get("kind") == "policy" and "sha256" in change:
@@ -293,6 +325,11 @@ class Verifier:
             self.find("malformed", None, "there is no manifest")
         elif self.end is None or self.next != self.manifest["end"]:
             self.find("truncated", self.next, "the bundle is cut off")
+        if self.manifest is not None and self.manifest.get("size") == self.manifest["end"]:
+            if self.lost:
+                self.find("unrecorded_erasure", min(self.lost), "the payload is gone, and no entry records why")
+            if self.gone:
+                self.find("index", min(self.gone), "the entry is gone, and no entry records why")
         if self.mark and not self.met and self.tree:
             self.find("root", self.next, "the checkpoint covers %d entries" % self.mark[0])
         if self.given and not self.mark and not any(f["kind"] == "signature" for f in self.findings):

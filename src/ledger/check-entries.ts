@@ -2,7 +2,7 @@ import type { PoolClient } from 'pg'
 import { type CompactTree, HASH_BYTES, leafHash } from '../core/ledger/merkle.js'
 import { TILE_WIDTH } from '../core/ledger/tiles.js'
 import { differingColumn } from '../core/ledger/projections.js'
-import type { StoredEntry } from './stored-entries.queries.js'
+import type { ExpiredEntry, StoredEntry } from './stored-entries.queries.js'
 import { selectTiles, type TreeState } from './trees.queries.js'
 import { keyOf, sha256, TileGrowths } from './tree-tiles.js'
 
@@ -45,15 +45,15 @@ export const CHECK_CHUNK = 1_024
 /** Which columns are compared, of which entries; by default those that the entry states, of all. */
 export interface CheckOptions {
   readonly concerns?: (row: StoredEntry, text: string) => boolean
-  /** Every entry must lie in the log's present retention class. */
-  readonly retention?: boolean
+  /** The retention class that the entry at an index must be stored in. */
+  readonly classOf?: (index: number) => number
 }
 
 /**
  * Checks the stored entries [tree.size, to), at most CHECK_CHUNK of them, and appends them to the tree. Compares the
  * indexes (dense), the columns with the bytes, and every hash that these entries complete with the stored tiles.
  * @param to not beyond `state.integrated` unless it begins there: behind it there are no tiles to compare with
- * @param rows as `selectStored` gave them
+ * @param rows as `selectStored` gave them @param expired as `selectExpired` gave them: leaves of what is not stored any more
  * @returns the finding with the lowest index, or null
  */
 export async function checkChunk(
@@ -63,22 +63,31 @@ export async function checkChunk(
   to: number,
   rows: readonly StoredEntry[],
   options: CheckOptions = {},
+  expired: readonly ExpiredEntry[] = [],
 ): Promise<Finding | null> {
   const from = tree.size
   const growth = new TileGrowths()
   const findings: Finding[] = []
+  const gone = new Map(expired.map(({ index, leaf }) => [index, leaf]))
+  const appendExpired = () => {
+    for (let leaf; (leaf = gone.get(tree.size)) && tree.size < to;) tree.append(leaf, growth.completed)
+  }
+  let read = 0
   for (const row of rows) {
+    if (row.index > tree.size) appendExpired()
     if (row.index !== tree.size) break
+    read++
     const text = row.entry.toString()
     const differs = differingColumn(row, text) !== null
-    const moved = options.retention === true && row.retention_days !== state.retention_days
+    const moved = options.classOf && row.retention_days !== options.classOf(row.index)
     if ((differs || moved) && (options.concerns?.(row, text) ?? true)) {
       findings.push({ index: row.index, reason: 'projection_changed' })
     }
     tree.append(leafHash(sha256, row.entry), growth.completed)
   }
   // The row at which it stopped: a lower index was there already, a higher one leaves a hole before it.
-  const stopped = rows[tree.size - from]
+  if (read === rows.length) appendExpired()
+  const stopped = rows[read]
   if (stopped && stopped.index < tree.size) findings.push({ index: stopped.index, reason: 'entry_duplicate' })
   else if (tree.size < to) findings.push({ index: tree.size, reason: 'entry_missing' })
   const tiles = from < state.integrated ? await compareTiles(client, state, growth) : []

@@ -1,5 +1,7 @@
 import type { PoolClient } from 'pg'
 import type { Checkpoint } from '../core/ledger/checkpoint.js'
+import type { RedactionEntry } from '../core/ledger/entry.js'
+import { Erasures } from '../core/ledger/erasures.js'
 import { CompactTree } from '../core/ledger/merkle.js'
 import type { Database } from '../platform/database/database.service.js'
 import { CHECK_CHUNK, checkChunk, type CheckOptions, type Finding } from './check-entries.js'
@@ -45,7 +47,8 @@ export async function checkLog(
     if (!state) return null
     const checkpoints = await checkpointQueries.selectCheckpoints(client, org_id, state.epoch)
     const halt = await checkpointQueries.selectHalt(client, org_id, state.epoch)
-    return { state, checkpoints, halt, keys: await checkpointQueries.selectSignerKeys(client) }
+    const classes = await entryQueries.selectClasses(client, org_id)
+    return { state, checkpoints, halt, classes, keys: await checkpointQueries.selectSignerKeys(client) }
   })
   if (!begin) return null
   const { state, halt } = begin
@@ -60,7 +63,9 @@ export async function checkLog(
     marks.push({ ...remembered, root: Buffer.from(remembered.root, 'base64') })
   marks.sort((a, b) => a.size - b.size)
 
-  const { finding, entries } = await readThrough(database, state, marks, options)
+  const classOf = (index: number) =>
+    begin.classes.findLast(({ from_index }) => from_index <= index)?.retention_days ?? state.retention_days
+  const { finding, entries } = await readThrough(database, state, marks, { ...options, classOf })
   const stray =
     finding ?? (await database.withOrgClient({ org_id }, (client) => findStray(client, org_id, state, marks)))
   const newest = begin.checkpoints[begin.checkpoints.length - 1]
@@ -87,7 +92,7 @@ async function readThrough(
   database: Database,
   state: treeQueries.TreeState,
   marks: readonly Pick<Checkpoint, 'size' | 'root'>[],
-  options: LogCheckOptions,
+  options: LogCheckOptions & CheckOptions,
 ): Promise<{ finding: Finding | null; entries: number }> {
   const { org_id, size, integrated } = state
   const tree = new CompactTree(sha256)
@@ -104,6 +109,7 @@ async function readThrough(
     rows.catch(() => undefined) // it is awaited later, or not at all
     return rows
   }
+  const expiry = new Expiry()
   let entries = 0
   let agreed = 0
   let next = 0
@@ -112,9 +118,11 @@ async function readThrough(
     const to = endOf(tree.size)
     const rows = await ahead
     if (to < size) ahead = read(to) // PostgreSQL reads while we hash
-    const finding = await database.withOrgClient({ org_id }, (client) =>
-      checkChunk(client, state, tree, to, rows, { ...options, retention: true }),
-    )
+    const finding = await database.withOrgClient({ org_id }, async (client) => {
+      const expired = await entryQueries.selectExpired(client, org_id, tree.size, to)
+      expiry.read(rows, expired)
+      return checkChunk(client, state, tree, to, rows, options, expired)
+    })
     entries += options.counts ? rows.filter(options.counts).length : rows.length
     if (finding) return { finding, entries }
     for (; marks[next]?.size === tree.size; next++) {
@@ -124,7 +132,21 @@ async function readThrough(
       agreed = tree.size
     }
   }
-  return { finding: null, entries }
+  const unrecorded = expiry.first_unrecorded
+  return { finding: unrecorded === null ? null : { index: unrecorded, reason: 'entry_missing' }, entries }
+}
+
+/** Holds entries that are said to have expired against the entries that record it. */
+class Expiry extends Erasures {
+  read(rows: readonly entryQueries.StoredEntry[], expired: readonly entryQueries.ExpiredEntry[]): void {
+    const stored = expired.length > 0 ? new Set(rows.map(({ index }) => index)) : null
+    for (const { index } of expired) if (!stored?.has(index)) this.lost(index, null)
+    for (const { type, entry } of rows) {
+      if (type !== 'redaction') continue
+      const { event, redaction } = JSON.parse(entry.toString()) as RedactionEntry
+      if (event === 'entries.expired') this.recorded(redaction)
+    }
+  }
 }
 
 /** What lies beyond the end of the log: entries that should not be there, or checkpoints of what is gone. */

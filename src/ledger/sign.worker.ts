@@ -217,7 +217,8 @@ export class SignWorker implements OnApplicationBootstrap {
       const to = Math.min(size, begin.size + CHECK_CHUNK)
       const finding = await this.database.withOrgClient(state, async (client) => {
         const rows = await entryQueries.selectStored(client, org_id, begin.size, to)
-        return checkChunk(client, state, begin, to, rows)
+        const expired = await entryQueries.selectExpired(client, org_id, begin.size, to)
+        return checkChunk(client, state, begin, to, rows, {}, expired)
       })
       if (finding) return finding
     }

@@ -10,6 +10,12 @@ export interface Leaves {
   readonly hashes: Buffer | null
 }
 
+/** What is left of expired entries: each index from $2 to below $3 with its leaf hash. */
+const EXPIRED = `
+  SELECT x.from_index + i AS index, substr(x.leaves, i * 32 + 1, 32) AS leaf
+  FROM ledger.ledger_expired x, generate_series(0, octet_length(x.leaves) / 32 - 1) AS i
+  WHERE x.org_id = $1 AND x.from_index > $2 - 256 AND x.from_index < $3 AND x.from_index + i >= $2 AND x.from_index + i < $3`
+
 /**
  * Leaf hashes of the entries from `from` to below `to`. PostgreSQL hashes, so that the bytes need not travel; the
  * signer hashes them again itself before it signs.
@@ -23,8 +29,14 @@ export async function selectLeaves(
   const { rows } = await client.query<Leaves>({
     name: 'ledger_leaves',
     text: `SELECT count(*)::integer AS count, count(DISTINCT index)::integer AS indexes, min(index)::float8 AS first, max(index)::float8 AS last,
-                  string_agg(sha256('\\x00'::bytea || entry), ''::bytea ORDER BY index) AS hashes
-           FROM ledger.ledger_entry WHERE org_id = $1 AND index >= $2 AND index < $3`,
+                  string_agg(leaf, ''::bytea ORDER BY index) AS hashes
+           FROM (
+             SELECT index, sha256('\\x00'::bytea || entry) AS leaf FROM ledger.ledger_entry
+             WHERE org_id = $1 AND index >= $2 AND index < $3
+             UNION ALL
+             SELECT index, leaf FROM (${EXPIRED}) x
+             WHERE NOT EXISTS (SELECT FROM ledger.ledger_entry e WHERE e.org_id = $1 AND e.index = x.index)
+           ) AS leaves`,
     values: [org_id, from, to],
   })
   return rows[0] ?? { count: 0, indexes: 0, first: null, last: null, hashes: null }
@@ -76,6 +88,43 @@ export async function selectStored(
            WHERE org_id = $1 AND index >= $2 AND index < $3 ORDER BY index, id`,
     values: [org_id, from, to],
   })
+  return rows
+}
+
+/** What is left of an entry whose time was up. */
+export interface ExpiredEntry {
+  readonly index: number
+  readonly leaf: Buffer
+}
+
+/** The expired entries from `from` to below `to` in order of index; some may still be stored as well. */
+export async function selectExpired(
+  client: PoolClient,
+  org_id: string,
+  from: number,
+  to: number,
+): Promise<ExpiredEntry[]> {
+  const { rows } = await client.query<ExpiredEntry>({
+    name: 'ledger_expired',
+    text: `SELECT index::float8 AS index, leaf FROM (${EXPIRED}) x ORDER BY index`,
+    values: [org_id, from, to],
+  })
+  return rows
+}
+
+/** Which class entries are stored in, from which index on; in order, the first from 0. */
+export async function selectClasses(
+  client: PoolClient,
+  org_id: string,
+): Promise<{ from_index: number; retention_days: number }[]> {
+  const { rows } = await client.query<{ from_index: number; retention_days: number }>(
+    `SELECT from_index::float8 AS from_index, retention_days FROM ledger.ledger_retention WHERE org_id = $1
+     UNION ALL
+     SELECT 0, retention_days FROM ledger.ledger_head h
+     WHERE org_id = $1 AND NOT EXISTS (SELECT FROM ledger.ledger_retention r WHERE r.org_id = h.org_id)
+     ORDER BY 1`,
+    [org_id],
+  )
   return rows
 }
 

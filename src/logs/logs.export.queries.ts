@@ -138,6 +138,23 @@ export async function selectEntries(
   return rows
 }
 
+/** The leaf hashes that are left of expired entries from ≤ index < to, in order. */
+export async function selectExpired(
+  client: PoolClient,
+  org_id: string,
+  from: number,
+  to: number,
+): Promise<{ index: number; leaf: Buffer }[]> {
+  const { rows } = await client.query<{ index: number; leaf: Buffer }>(
+    `SELECT (x.from_index + i)::float8 AS index, substr(x.leaves, i * 32 + 1, 32) AS leaf
+     FROM ledger.ledger_expired x, generate_series(0, octet_length(x.leaves) / 32 - 1) AS i
+     WHERE x.org_id = $1 AND x.from_index > $2 - 256 AND x.from_index < $3
+       AND x.from_index + i >= $2 AND x.from_index + i < $3 ORDER BY 1`,
+    [org_id, from, to],
+  )
+  return rows
+}
+
 /** One version of a policy by the digest of its document; null when the organization has none. */
 export async function selectPolicy(client: PoolClient, org_id: string, sha256: string): Promise<unknown> {
   const { rows } = await client.query<{ document: unknown }>({

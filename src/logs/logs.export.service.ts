@@ -84,6 +84,13 @@ export class LogsExportService {
     }
   }
 
+  /** The bundle of the entries first ≤ index < end, for whoever keeps it instead of them. */
+  async *bundleOf(org_id: string, first: number, end: number): AsyncGenerator<string> {
+    const state = await this.database.withOrgClient({ org_id }, (client) => queries.selectLog(client, org_id))
+    if (!state) throw new Problem('organization_not_found')
+    yield* this.bundle(org_id, { ...state, first, end }, new Date(this.clock.now()).toISOString())
+  }
+
   /** The bundle of core/ledger/bundle.ts. */
   private async *bundle(org_id: string, range: Range, made_at: string): AsyncGenerator<string> {
     const { origin, first, end } = range
@@ -121,7 +128,16 @@ export class LogsExportService {
       const rows = await queries.selectEntries(client, org_id, from, to, [])
       const tile = await queries.selectTile(client, org_id, range.epoch, 0, Math.floor(from / TILE_WIDTH))
       const lines: BundleLine[] = []
+      // An entry whose time was up: its place is taken by what is left of it.
+      const expired = rows.length < to - from ? await queries.selectExpired(client, org_id, from, to) : []
+      const pushExpired = (before: number) => {
+        const next = from + lines.reduce((sum, line) => sum + coveredBy(line), 0)
+        const leaves = expired.filter(({ index }) => index >= next && index < before).map(({ leaf }) => leaf)
+        if (leaves.length > 0)
+          lines.push({ kind: 'expired', from: next, leaves: Buffer.concat(leaves).toString('base64') })
+      }
       for (const row of rows) {
+        if (expired.length > 0) pushExpired(row.index)
         const text = row.entry.toString()
         const entry = parsed(text)
         for (const sha256 of digestsOf(entry)) {
@@ -133,6 +149,7 @@ export class LogsExportService {
         }
         lines.push(await this.line(org_id, row, text, entry, tile))
       }
+      if (expired.length > 0) pushExpired(to)
       return lines
     })
   }
@@ -212,6 +229,12 @@ export class LogsExportService {
   private assertServing(): void {
     if (this.shutdown.isDraining) throw new Problem('not_ready', { detail: 'The service is closing.' })
   }
+}
+
+/** How many indexes a line stands for. */
+function coveredBy(line: BundleLine): number {
+  if (line.kind === 'entry') return 1
+  return line.kind === 'expired' ? Buffer.byteLength(line.leaves, 'base64') / HASH_BYTES : 0
 }
 
 /** Null when the entry has no payload, or not any more. */

@@ -11,5 +11,6 @@ import { LogsService } from './logs.service.js'
   imports: [LedgerModule, SnapshotsModule],
   controllers: [LogsExportController, LogsController],
   providers: [LogsService, LogsExportService],
+  exports: [LogsExportService],
 })
 export class LogsModule {}

@@ -20,6 +20,8 @@ export function testSettings(overrides: Partial<Settings> = {}): Settings {
     ledger_kek: Uint8Array.from({ length: 32 }, (_, index) => index * 7),
     ledger_kek_source: { kind: 'environment', variable: 'LEDGER_KEK' },
     ledger_kek_previous: [],
+    ledger_expiry: 'off',
+    ledger_archive_dir: undefined,
     ledger_origin: undefined,
     ledger_signer_dir: undefined,
     ledger_public_proofs: false,

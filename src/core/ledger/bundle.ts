@@ -2,7 +2,7 @@
  * The bundle: an organization's log, or a part of it, as lines of JSON that anyone can check offline
  * (docs/verify.md describes it for people). This file is its one definition for writer and reader.
  *
- * Order of lines: manifest, keys, checkpoint, edge, then policies and entries mixed, end. Every line is written as
+ * Order of lines: manifest, keys, checkpoint, edge, then policies, entries and expired ones mixed, end. Every line is written as
  * JSON.stringify writes it, so that one content has one spelling.
  */
 import { err, ok, type Result } from '../result.js'
@@ -78,6 +78,15 @@ export interface EntryLine {
   readonly payload?: PayloadPart
 }
 
+/** Entries that have reached the end of their retention: their leaf hashes, in order of index. */
+export interface ExpiredLine {
+  readonly kind: 'expired'
+  /** Index of the first. */
+  readonly from: number
+  /** 32 bytes each, in base64. */
+  readonly leaves: string
+}
+
 /** The last line. Without it, or with other counts, something is missing. */
 export interface EndLine {
   readonly kind: 'end'
@@ -87,7 +96,8 @@ export interface EndLine {
   readonly lines: number
 }
 
-export type BundleLine = ManifestLine | KeyLine | CheckpointLine | EdgeLine | PolicyLine | EntryLine | EndLine
+export type BundleLine =
+  ManifestLine | KeyLine | CheckpointLine | EdgeLine | PolicyLine | EntryLine | ExpiredLine | EndLine
 
 /** A line as it is written, without its newline. */
 export const formatLine = (line: BundleLine): string => JSON.stringify(line)
@@ -134,6 +144,7 @@ const LINES: Readonly<Record<BundleLine['kind'], Readonly<Record<string, Check>>
   edge: { kind: text, hashes: texts },
   policy: { kind: text, sha256: text, document: text },
   entry: { kind: text, index: count, leaf: text, entry: text, columns },
+  expired: { kind: text, from: count, leaves: text },
   end: { kind: text, entries: count, policies: count, lines: count },
 }
 const OPTIONAL: Readonly<Partial<Record<BundleLine['kind'], Readonly<Record<string, Check>>>>> = {

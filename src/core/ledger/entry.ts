@@ -177,13 +177,16 @@ export interface KillEntry extends Common {
   }
 }
 
-/** An erasable payload was erased; the entries themselves, and every proof of them, stay. */
+/**
+ * Erasable payloads were erased: the entries themselves, and every proof of them, stay. Or entries have reached the end
+ * of their retention: their leaf hashes stay.
+ */
 export interface RedactionEntry extends Common {
   readonly type: 'redaction'
-  readonly event: 'payload.erased'
+  readonly event: 'payload.erased' | 'entries.expired'
   readonly subject?: Subject
   readonly redaction: {
-    /** Indexes of one log whose payloads are gone: `from` to `upto` (inclusive), of `agent_id` alone if given. */
+    /** Indexes whose payloads, or entries, may be gone: `from` to `upto` (inclusive), of `agent_id` alone if given. */
     readonly from: number
     readonly upto: number
     readonly agent_id?: string

@@ -9,6 +9,7 @@ import {
   type BundleLine,
   type EndLine,
   type EntryLine,
+  type ExpiredLine,
   type ManifestLine,
   parseLine,
   type PolicyLine,
@@ -60,6 +61,8 @@ export interface Verdict {
   readonly policies: number
   /** Entries whose payload has been erased. */
   readonly redacted: number
+  /** Entries that have reached the end of their retention, of which only the hash is left. */
+  readonly expired: number
   /** Base64 of the root over the entries 0 ≤ index < end; null when it cannot be computed. */
   readonly root: string | null
   /** The bundle's checkpoint, when it verified and the tree led to it. */
@@ -107,6 +110,7 @@ export class BundleVerifier {
   private lines = 0
   private entries = 0
   private redacted = 0
+  private gone = 0
   private manifest: ManifestLine | null = null
   private edge: readonly Uint8Array[] | null = null
   private begun = false
@@ -117,6 +121,7 @@ export class BundleVerifier {
   private fallen = false
   private rules: LogRules | null = null
   private readonly erasures = new Erasures()
+  private readonly expiry = new Erasures()
   private next = 0
   /** After an index that was not the expected one: others that may follow without another finding. */
   private resume: readonly number[] = []
@@ -185,6 +190,7 @@ export class BundleVerifier {
       decisions: { ...this.decisions },
       policies: this.digests.size,
       redacted: this.redacted,
+      expired: this.gone,
       root: tree ? encodeBase64(tree.root()) : null,
       checkpoint: checkpoint ? markOf(checkpoint) : null,
       unsigned: Math.max(0, this.next - Math.max(checkpoint?.size ?? 0, manifest?.first ?? 0)),
@@ -198,7 +204,7 @@ export class BundleVerifier {
 
   /** Whether a line may stand here: manifest, keys, checkpoint, edge, then policies and entries, end. */
   private inOrder({ kind }: BundleLine): boolean {
-    const begin = kind === 'policy' || kind === 'entry' || kind === 'end'
+    const begin = kind === 'policy' || kind === 'entry' || kind === 'expired' || kind === 'end'
     if (kind !== 'manifest' && !this.manifest) {
       if (this.lines === 1) this.find('malformed', null, 'kind', 'a bundle begins with its manifest')
       return false
@@ -239,6 +245,9 @@ export class BundleVerifier {
       }
       case 'policy':
         return this.policy(line)
+      case 'expired':
+        if (this.manifest) this.expired(line, this.manifest)
+        return
       case 'end':
         this.end = line
     }
@@ -349,20 +358,41 @@ export class BundleVerifier {
       this.redacted++
       this.erasures.lost(index, agent_id)
     }
-    if (entry?.redaction) this.erasures.recorded(entry.redaction)
+    if (!entry?.redaction) return
+    const ledger = entry.event === 'entries.expired' ? this.expiry : this.erasures
+    ledger.recorded(entry.redaction)
   }
 
   /** What is gone must have been erased: in a bundle that reaches the end of the log, an entry of it says so. */
   private judgeErasures({ end, size }: ManifestLine): void {
-    const index = this.erasures.first_unrecorded
-    if (index === null) return
-    const what = `The payload of entry ${index} is gone, and no entry of the bundle records that it was erased`
-    if (size === end) this.find('unrecorded_erasure', index, 'payload', what, null)
-    else this.notes.push(`${what}; the log goes on after the bundle, and may record it there.`)
+    const judge = (kind: FindingKind, index: number | null, field: string, what: string) => {
+      if (index === null) return
+      const detail = `${what} ${index} is gone, and no entry of the bundle records why`
+      if (size === end) this.find(kind, index, field, detail, null)
+      else this.notes.push(`${detail}; the log goes on after the bundle, and may record it there.`)
+    }
+    judge('unrecorded_erasure', this.erasures.first_unrecorded, 'payload', 'The payload of entry')
+    judge('index', this.expiry.first_unrecorded, 'index', 'Entry')
+  }
+
+  /** Entries whose time was up: their hashes stand in for them, and what they said is not known any more. */
+  private expired({ from, leaves }: ExpiredLine, manifest: ManifestLine): void {
+    const hashes = decodeBase64(leaves)
+    if (!hashes || hashes.length === 0 || hashes.length % HASH_BYTES !== 0)
+      return this.find('malformed', from, 'leaves', 'these are no leaf hashes in base64')
+    for (let at = 0; at < hashes.length; at += HASH_BYTES) {
+      const index = from + at / HASH_BYTES
+      this.take({ index }, manifest)
+      this.gone++
+      this.expiry.lost(index, null)
+      this.tree?.append(hashes.subarray(at, at + HASH_BYTES))
+      this.compareRoot()
+    }
+    this.rules = new LogRules(false)
   }
 
   /** Indexes are dense from the manifest's first. */
-  private take({ index }: EntryLine, { end }: ManifestLine): void {
+  private take({ index }: Pick<EntryLine, 'index'>, { end }: ManifestLine): void {
     const { next } = this
     if (index !== next && !this.resume.includes(index)) {
       const what = index > next ? 'is missing' : 'is not here'

@@ -41,6 +41,7 @@ export function loadSettings(environment: Environment): Settings {
     ledger_signer_dir: signerDir(reader, production, data_dir),
     ledger_public_proofs: reader.boolean('LEDGER_PUBLIC_PROOFS', false),
     ...witnesses(reader),
+    ...expiry(reader),
   }
   // Secrets last, and only made when all else is right: a failed start leaves no files behind.
   const settings = reader.problems.length > 0 && !production ? undefined : withSecrets(plain, reader)
@@ -169,6 +170,16 @@ function messages(reader: EnvironmentReader, production: boolean) {
     reader.refuse('OUTBOUND_ALLOW', wrong, 'must be a network such as 10.0.0.0/8, an address or a host name')
   const local = production ? undefined : `http://localhost:${reader.text('PORT') ?? '8000'}`
   return { public_url: public_url ?? local, smtp_url, smtp_from, outbound_allow }
+}
+
+function expiry(reader: EnvironmentReader) {
+  const ledger_expiry = reader.oneOf('LEDGER_EXPIRY', 'off', ['off', 'archive', 'drop'] as const)
+  const ledger_archive_dir = reader.text('LEDGER_ARCHIVE_DIR')
+  if (ledger_expiry === 'archive' && ledger_archive_dir === undefined)
+    reader.problems.push(
+      'LEDGER_ARCHIVE_DIR is required with LEDGER_EXPIRY=archive: a folder that is backed up',
+    )
+  return { ledger_expiry, ledger_archive_dir }
 }
 
 function limits(reader: EnvironmentReader): RateLimits {

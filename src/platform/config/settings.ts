@@ -49,6 +49,10 @@ export class Settings {
   readonly ledger_kek_source: SecretSource
   /** Keys before `ledger_kek`: they still open what they sealed. */
   readonly ledger_kek_previous: readonly Uint8Array[]
+  /** What happens to entries at the end of their retention: nothing, archived and removed, or removed. */
+  readonly ledger_expiry: 'off' | 'archive' | 'drop'
+  /** Folder for the bundles of expired entries; required with `archive`. */
+  readonly ledger_archive_dir: string | undefined
   /** `LEDGER_ORIGIN`: schema-less name that begins every log's origin; fixed per organization when it is made. */
   readonly ledger_origin: string | undefined
   /**
