@@ -29,6 +29,7 @@ import { KeysModule } from './keys/keys.module.js'
 import { LogsModule } from './logs/logs.module.js'
 import { MembersModule } from './members/members.module.js'
 import { OrganizationsModule } from './organizations/organizations.module.js'
+import { NotificationsModule } from './notifications/notifications.module.js'
 import { PoliciesModule } from './policies/policies.module.js'
 import { ProofsModule } from './proofs/proofs.module.js'
 import { RetentionModule } from './retention/retention.module.js'
@@ -72,6 +73,7 @@ const CAPABILITIES = [
   RetentionModule,
   ProofsModule,
   WebhooksModule,
+  NotificationsModule,
 ]
 
 /** The table of contents: what the platform gives, and what the product does with it. */

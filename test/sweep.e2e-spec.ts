@@ -65,6 +65,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   Retention_update: { retention_days: 730 },
   Erasure_entry: { reason: 'swept' },
   Erasure_agent: { reason: 'swept' },
+  Notifications_put: { email: null, slack: null },
   Webhooks_create: { name: 'swept', url: 'https://hooks.example.com/swept', events: ['kill_switch.*'] },
   Webhooks_update: { name: 'swept' },
   Webhooks_rotateSecret: {},
@@ -204,6 +205,7 @@ async function stateOf(org_id: string): Promise<string> {
     'setup_links',
     'webhooks',
     'webhook_secrets',
+    'notification_settings',
   ]) {
     const { rows } = await owner.query(
       `SELECT to_jsonb(t) - 'last_used_at' AS row FROM ${table} AS t WHERE org_id = $1 ORDER BY 1`,
