@@ -44,7 +44,7 @@ export default defineConfig([
     ...common,
     name: 'command',
     platform: 'node',
-    entry: { cli: 'src/cli.ts' },
+    entry: { cli: 'src/cli.ts', 'check-worker': 'src/check-worker.ts' },
     format: ['esm'],
     dts: false,
   },

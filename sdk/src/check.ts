@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Finding } from '../../src/core/ledger/findings.js'
 import { parseVerifierKey, type VerifierKey } from '../../src/core/ledger/note.js'
 import { BundleVerifier, type Checked, type Verdict } from '../../src/core/ledger/verify.js'
 import { TOOLS } from './crypto.js'
-import { openLines } from './lines.js'
+import { openLines, type Source } from './lines.js'
 import { Progress } from './progress.js'
+import { SecondHands } from './second-hands.js'
 import { UsageError } from './usage.js'
 
 export interface CheckOptions {
@@ -19,29 +21,71 @@ export interface CheckOptions {
   readonly each?: (checked: Checked) => void
 }
 
-/** Reads a bundle once, from the first line to the last, and gives its verdict. */
-export async function checkBundle(
-  path: string,
-  { keys, checkpoints, witnesses = [], quorum, each }: CheckOptions,
-): Promise<Verdict> {
-  const older = checkpoints.map(readText)
-  const verifier = new BundleVerifier(TOOLS, {
-    keys: keys.flatMap((given) => readKeys(given)),
-    older,
-    ...witnessing(witnesses, quorum),
-  })
+/** Smaller files are done before a worker has started. */
+const WORTH_A_WORKER_BYTES = 8 * 1024 * 1024
+
+/**
+ * Reads a bundle from the first line to the last, and gives its verdict. A large file is checked by several threads; as
+ * soon as one of them finds anything, it is read once more by one alone, which says what is wrong, and where, in order.
+ */
+export async function checkBundle(path: string, options: CheckOptions): Promise<Verdict> {
   const source = openLines(path)
+  const { keys, checkpoints, witnesses = [], quorum, each } = options
+  const verifying = {
+    keys: keys.flatMap((given) => readKeys(given)),
+    older: checkpoints.map(readText),
+    ...witnessing(witnesses, quorum),
+  }
+  if (!each && source.size !== null && source.size >= WORTH_A_WORKER_BYTES) {
+    const verdict = await checkTogether(source, new BundleVerifier(TOOLS, verifying))
+    if (verdict?.valid) return verdict
+  }
+  const verifier = new BundleVerifier(TOOLS, verifying)
   const progress = new Progress('Checking')
   for await (const { lines, read } of source.batches()) {
     for (const line of lines) {
       const checked = verifier.line(line)
       if (checked && each) each(checked)
     }
-    const share = source.size === null ? verifier.count / Math.max(1, verifier.expected) : read / source.size
-    progress.show(share, `${verifier.count.toLocaleString('en')} entries`)
+    progress.show(shareOf(source, verifier, read), `${verifier.count.toLocaleString('en')} entries`)
   }
   progress.clear()
   return verifier.finish()
+}
+
+/** The verdict with the help of worker threads; null when there are none, or when something was found. */
+async function checkTogether(source: Source, verifier: BundleVerifier): Promise<Verdict | null> {
+  let hands: SecondHands | null = null
+  const progress = new Progress('Checking')
+  try {
+    for await (const { lines, bytes, read } of source.batches()) {
+      // The first piece holds the manifest, which says of what log the entries must be.
+      const given = hands?.take(exactly(bytes)) ?? false
+      for (const line of lines) verifier.line(line, given)
+      if (!hands) {
+        if (verifier.origin === null) return null
+        hands = SecondHands.of(verifier.origin)
+        if (!hands) return null
+      }
+      await nextTurn() // answers come in between
+      if (hands.foundFault) return null
+      progress.show(shareOf(source, verifier, read), `${verifier.count.toLocaleString('en')} entries`)
+    }
+    return (await hands?.settled()) ? verifier.finish() : null
+  } finally {
+    progress.clear()
+    await hands?.end()
+  }
+}
+
+const shareOf = ({ size }: Source, { count, expected }: BundleVerifier, read: number): number =>
+  size === null ? count / Math.max(1, expected) : read / size
+
+/** The bytes in memory of their own, which can be given away. */
+function exactly(bytes: Buffer): ArrayBuffer {
+  const { buffer, byteOffset, byteLength } = bytes
+  if (buffer instanceof ArrayBuffer && byteOffset === 0 && byteLength === buffer.byteLength) return buffer
+  return new Uint8Array(bytes).buffer
 }
 
 /** Findings in words: the first bad entry and member first. */

@@ -6,11 +6,18 @@ import { UsageError } from './usage.js'
 const MAX_LINE_BYTES = 64 * 1024 * 1024
 const CHUNK_BYTES = 256 * 1024
 
+/** Some lines, the bytes that they were made of (nobody else's), and how many bytes have been read so far. */
+export interface Batch {
+  readonly lines: string[]
+  readonly bytes: Buffer
+  readonly read: number
+}
+
 export interface Source {
   /** Bytes; null when it is not known (standard input). */
   readonly size: number | null
-  /** Some lines at a time, without their newlines, and how many bytes have been read. Strict UTF-8. */
-  batches(): AsyncGenerator<{ lines: string[]; read: number }>
+  /** Some lines at a time, without their newlines. Strict UTF-8. */
+  batches(): AsyncGenerator<Batch>
 }
 
 /** Lines of a file, or of standard input for `-`. Memory holds one piece of the file and one line. */
@@ -26,9 +33,7 @@ export function openLines(path: string): Source {
 }
 
 /** The lines of bytes as they come. */
-export async function* batches(
-  stream: AsyncIterable<unknown>,
-): AsyncGenerator<{ lines: string[]; read: number }> {
+export async function* batches(stream: AsyncIterable<unknown>): AsyncGenerator<Batch> {
   let rest: Buffer[] = []
   let waiting = 0
   let read = 0
@@ -49,16 +54,19 @@ export async function* batches(
     const whole = Buffer.concat([...rest, chunk.subarray(0, end)])
     rest = [chunk.subarray(end + 1)]
     waiting = chunk.length - end - 1
-    yield { lines: decode(whole), read }
+    yield { lines: decodeLines(whole), bytes: whole, read }
   }
-  if (waiting > 0) yield { lines: decode(Buffer.concat(rest)), read }
+  if (waiting > 0) {
+    const whole = Buffer.concat(rest)
+    yield { lines: decodeLines(whole), bytes: whole, read }
+  }
 }
 
 /** A line that is not UTF-8 becomes one that no bundle has, so that it is found out where it stands. */
 const NOT_UTF8 = '\u0000'
 
 /** Line by line: one letter beyond Latin would make a whole piece into a text that everything after takes longer with. */
-function decode(bytes: Buffer): string[] {
+export function decodeLines(bytes: Buffer): string[] {
   const strict = isUtf8(bytes)
   const lines: string[] = []
   for (let from = 0; from <= bytes.length;) {

@@ -1,6 +1,6 @@
 /** Checks one entry line by itself: bytes against leaf, columns against entry, payload against commitment. */
 import { decodeBase64, encodeBase64 } from './base64.js'
-import { type Columns, type EntryLine, payloadOf } from './bundle.js'
+import { type Columns, ENTRY_BEGINS, type EntryLine, parseLine, payloadOf } from './bundle.js'
 import type { Json } from './canonical.js'
 import { ENTRY_MAX_BYTES } from './entry.js'
 import type { FindingKind } from './findings.js'
@@ -34,13 +34,13 @@ const COLUMNS = ['id', 'ts', 'type', 'agent_id', 'action_key', 'allowed', 'decis
 
 /**
  * @param leaf what the line says is the entry's hash in the tree; undefined when it is no hash
- * @param digests of the policies that the bundle has had so far
+ * @param digests of the policies that the bundle has had so far; null: these are looked at elsewhere
  */
 export function checkEntry(
   line: EntryLine,
   origin: string,
   leaf: Uint8Array | undefined,
-  digests: ReadonlySet<string>,
+  digests: ReadonlySet<string> | null,
   tools: HashTools,
 ): CheckedEntry {
   const faults: EntryFault[] = []
@@ -59,8 +59,32 @@ export function checkEntry(
   const column = differingColumn(line.columns, entry)
   if (column) add('projection', `columns.${column}`, `the column ${column} differs from the entry`)
   const payload = checkPayload(line, entry, tools, add)
-  checkPolicies(entry, digests, add)
+  if (digests) checkPolicies(entry, digests, add)
   return { entry, payload, faults }
+}
+
+/**
+ * What of an entry can be checked without the lines around it, which is most of the work: spelling, hash, canonical
+ * form, columns, commitment. With `lightly` below it is all that `checkEntry` checks, so the two can be done apart.
+ * @param line of the bundle, as text; true for a line that is no entry
+ */
+export function checkAlone(text: string, origin: string, tools: HashTools): boolean {
+  if (!text.startsWith(ENTRY_BEGINS)) return true
+  const line = parseLine(text)
+  if (!line.ok || line.value.kind !== 'entry') return false
+  const leaf = decodeBase64(line.value.leaf)
+  return checkEntry(line.value, origin, leaf, null, tools).faults.length === 0
+}
+
+/** The rest of `checkEntry`: what needs the policies seen so far. The entry is believed to pass `checkAlone`. */
+export function checkLightly(line: EntryLine, origin: string, digests: ReadonlySet<string>): CheckedEntry {
+  const faults: EntryFault[] = []
+  const read = readEntry(line.entry, origin, false)
+  if (!read.ok) return { entry: null, payload: null, faults: [{ kind: 'entry_invalid', ...read.errors }] }
+  checkPolicies(read.value, digests, (kind, field, detail) => void faults.push({ kind, field, detail }))
+  // Only changes of configuration say something to other entries by their payload.
+  const payload = read.value.type === 'config' ? payloadOf(line) : null
+  return { entry: read.value, payload, faults }
 }
 
 /** The first column that says something else than the entry. */

@@ -51,8 +51,9 @@ type Members = Readonly<Record<string, unknown>>
 /**
  * @param text the entry's bytes as text
  * @param origin of the log it must belong to, in this epoch or an earlier one
+ * @param canonical false: somebody else looks whether the text is canonical (`checkAlone`)
  */
-export function readEntry(text: string, origin: string): Result<ReadEntry, LineFault> {
+export function readEntry(text: string, origin: string, canonical = true): Result<ReadEntry, LineFault> {
   if (text.length > ENTRY_MAX_BYTES) return fault(null, 'is larger than 32 KiB')
   let value: unknown
   try {
@@ -64,7 +65,7 @@ export function readEntry(text: string, origin: string): Result<ReadEntry, LineF
   if (value.v !== 1) return fault('v', 'is of a version that this program does not know')
   const wrong = firstWrong(value) ?? strangeLog(value, origin)
   if (wrong !== null) return fault(wrong, `has no ${wrong} as entries of this log have it`)
-  if (!isCanonical(value, text)) return fault(null, 'is not canonical JSON (RFC 8785)')
+  if (canonical && !isCanonical(value, text)) return fault(null, 'is not canonical JSON (RFC 8785)')
   return ok(value as unknown as ReadEntry)
 }
 

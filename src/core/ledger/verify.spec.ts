@@ -1,6 +1,8 @@
 import { MadeLog, makeLog, TOOLS } from '../../../test/support/bundle.js'
+import fc from 'fast-check'
 import { type EntryLine, formatLine } from './bundle.js'
 import { canonicalize } from './canonical.js'
+import { checkAlone } from './check-entry.js'
 import type { Finding, FindingKind } from './findings.js'
 import { parseVerifierKey } from './note.js'
 import { BundleVerifier, type Verdict, type VerifyOptions } from './verify.js'
@@ -470,4 +472,48 @@ it('control: canonical JSON is looked at, not only JSON', () => {
   made.entries[0] = { ...made.entries[0]!, text: unsorted }
   const verdict = verdictOf(made.lines({ signed: false }))
   expect(first(verdict)).toEqual({ kind: 'entry_invalid', index: 0 })
+})
+
+describe('checked by two, each a part', () => {
+  /** As `agentguard verify` does with a large file: entries by themselves here, all else there. */
+  const together = (changed: readonly string[]): boolean => {
+    const verifier = new BundleVerifier(TOOLS, trusted)
+    for (const line of changed) verifier.line(line, true)
+    return verifier.finish().valid && changed.every((line) => checkAlone(line, log.origin, TOOLS))
+  }
+
+  it('is valid exactly when one alone says so', () => {
+    expect(together(lines)).toBe(true)
+    const spellings: readonly ((line: string) => string)[] = [
+      (line) => line.replace('"kind":"entry"', '"kind": "entry"'),
+      (line) => ` ${line}`,
+      (line) => line.replace('{"kind":"entry",', '{"index":0,"kind":"entry",'),
+      (line) => line.replace(/^(\{"kind":"entry".*)\}$/, '$1,"kind":"entry"}'),
+      (line) => line.replace(/^(\{"kind":"entry".*)\}$/, '$1,"kind":"policy"}'),
+      (line) => line.replace('"columns":{', '"columns":{"id":"x",'),
+      (line) => line.replace('read', '\\u0072ead'),
+      (line) => line.replace('\\"v\\":1}', '\\"v\\": 1}'),
+      () => '',
+    ]
+    const change = fc.oneof(
+      fc.record({
+        at: fc.nat(),
+        character: fc.nat(),
+        to: fc.constantFrom('x', '0', '1', '"', '\\', ' ', '}', ','),
+      }),
+      fc.record({ at: fc.nat(), spelling: fc.constantFrom(...spellings) }),
+    )
+    fc.assert(
+      fc.property(change, ({ at: place, ...how }) => {
+        const index = place % lines.length
+        const line = lines[index] ?? ''
+        const position = 'character' in how ? how.character % line.length : 0
+        const other =
+          'spelling' in how ? how.spelling(line) : line.slice(0, position) + how.to + line.slice(position + 1)
+        const changed = lines.with(index, other)
+        expect([other, together(changed)]).toEqual([other, verdictOf(changed, trusted).valid])
+      }),
+      { numRuns: 80 },
+    )
+  })
 })
