@@ -56,7 +56,8 @@ export class DeliveryWorker implements OnApplicationBootstrap {
   private async close(): Promise<void> {
     await this.loop.stop()
     const timer = setTimeout(() => this.stop.abort(), GRACE_MS)
-    await Promise.all(this.running)
+    // Who was taking when the loop ended still begins attempts.
+    while (this.running.size > 0) await Promise.all(this.running)
     clearTimeout(timer)
   }
 
