@@ -38,6 +38,7 @@ import { TeamsModule } from './teams/teams.module.js'
 import { SetupModule } from './setup/setup.module.js'
 import { SignInModule } from './sign-in/sign-in.module.js'
 import { WebhooksModule } from './webhooks/webhooks.module.js'
+import { SignOnModule } from './sign-on/sign-on.module.js'
 
 const PLATFORM = [
   ClockModule,
@@ -62,6 +63,7 @@ const CAPABILITIES = [
   InvitationsModule,
   SetupModule,
   SignInModule,
+  SignOnModule,
   AgentsModule,
   KeysModule,
   PoliciesModule,

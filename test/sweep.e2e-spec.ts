@@ -37,6 +37,8 @@ const PUBLIC = new Set([
   'Invitations_accept', // the token of an invitation is the credential
   'Setup_setUp', // the token of a set-up link is the credential
   'SignIn_login',
+  'SignOn_start',
+  'SignOn_callback', // what the browser brings back from its provider is the credential
 ])
 
 /** A body that is valid, for operations that have one. */
@@ -50,6 +52,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   Invitations_create: { email: 'swept@example.com', roles: ['viewer'] },
   Invitations_accept: { token: 'swept', name: 'swept', password: 'swept and swept' },
   Setup_setUp: { token: 'swept', email: 'swept@example.com', name: 'swept', password: 'swept and swept' },
+  SignOn_put: { issuer: 'https://swept.invalid', client_id: 'swept', client_secret: 'swept' },
   SignIn_login: { email: 'swept@example.com', password: 'swept' },
   SignIn_changePassword: { current_password: 'swept', new_password: 'swept and swept' },
   Agents_create: { name: 'swept', owner_team: 'swept', environment: 'dev' },
@@ -206,6 +209,7 @@ async function stateOf(org_id: string): Promise<string> {
     'webhooks',
     'webhook_secrets',
     'notification_settings',
+    'single_sign_on',
   ]) {
     const { rows } = await owner.query(
       `SELECT to_jsonb(t) - 'last_used_at' AS row FROM ${table} AS t WHERE org_id = $1 ORDER BY 1`,

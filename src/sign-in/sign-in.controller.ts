@@ -6,7 +6,7 @@ import { Access } from '../platform/access/access.decorator.js'
 import { By, Person, type AdminPrincipal, type MemberPrincipal } from '../platform/access/principal.js'
 import { foreignOrigin } from '../platform/access/session-cookie.js'
 import { Settings } from '../platform/config/settings.js'
-import { visitOf, forgetSession, keepSession } from './browser.js'
+import { visitOf, forgetSession, keepSession } from './browser.service.js'
 import { ChangePassword, Login, Me, Session } from './sign-in.dto.js'
 import { SignInService } from './sign-in.service.js'
 

@@ -8,9 +8,8 @@ export const CSRF_HEADER = 'x-agentguard-csrf'
  * `__Host-` makes the browser refuse the cookie unless it is Secure, for the whole path, and of this very host: no
  * subdomain and no plain HTTP can plant one (RFC 6265bis 4.1.3.2).
  */
-const SECURE_NAME = '__Host-agentguard_session'
-/** On http://localhost browsers do not take that prefix. */
-const LOCAL_NAME = 'agentguard_session'
+const PREFIX = '__Host-'
+const SESSION = 'agentguard_session'
 
 const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
 const LOCAL_HOST = /^(localhost|[a-z0-9-]+\.localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i
@@ -32,13 +31,17 @@ export function sessionOf(request: Request, settings: Web): SessionCredential | 
 }
 
 /** How the session cookie is called and set, for an answer to this request. */
-export function sessionCookie(request: Request, { public_url }: Pick<Settings, 'public_url'>) {
+export const sessionCookie = (request: Request, settings: Pick<Settings, 'public_url'>) =>
+  browserCookie(SESSION, request, settings)
+
+/** The same for any cookie of ours. On http://localhost browsers do not take the prefix. */
+export function browserCookie(name: string, request: Request, { public_url }: Pick<Settings, 'public_url'>) {
   const local =
     request.protocol === 'http' &&
     LOCAL_HOST.test(request.headers.host ?? '') &&
     !(public_url ?? '').startsWith('https:')
   return {
-    name: local ? LOCAL_NAME : SECURE_NAME,
+    name: local ? name : PREFIX + name,
     // No Max-Age: the browser forgets it when it closes, the database whatever the browser does.
     attributes: `Path=/; HttpOnly; SameSite=Lax${local ? '' : '; Secure'}`,
   }

@@ -28,7 +28,10 @@ export class OutboundError extends Error {
 export interface OutboundRequest {
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
+  /** Empty: none is sent. */
   readonly body: string
+  /** Default POST. */
+  readonly method?: 'GET' | 'POST'
   /** For everything, from the first DNS question to the last byte. */
   readonly timeout_ms: number
   readonly signal?: AbortSignal
@@ -37,6 +40,7 @@ export interface OutboundRequest {
 export interface OutboundAnswer {
   readonly status: number
   readonly retry_after: string | undefined
+  readonly content_type: string | undefined
   /** At most `MAX_ANSWER_BYTES`. */
   readonly body: string
 }
@@ -45,7 +49,7 @@ export interface OutboundAnswer {
 const MAX_ANSWER_BYTES = 64 * 1024
 
 /**
- * The one way out: POST to a URL that a tenant chose. The name is resolved here, every address of the answer is vetted,
+ * The one way out: to a URL that a tenant chose. The name is resolved here, every address of the answer is vetted,
  * and the connection goes to a vetted address of that same answer: a second answer (DNS rebinding) is never asked for.
  * Redirects are answers, not instructions. No connection is kept, no proxy is used, certificates are always verified.
  */
@@ -66,7 +70,12 @@ export class Outbound {
   }
 
   /** @throws OutboundError when no complete answer came */
-  async post(request: OutboundRequest): Promise<OutboundAnswer> {
+  post(request: Omit<OutboundRequest, 'method'>): Promise<OutboundAnswer> {
+    return this.exchange(request)
+  }
+
+  /** @throws OutboundError when no complete answer came */
+  async exchange(request: OutboundRequest): Promise<OutboundAnswer> {
     const destination = readDestination(request.url, this.list)
     if (typeof destination === 'string') throw refused(destination)
     const timeout = AbortSignal.timeout(request.timeout_ms)
@@ -102,7 +111,7 @@ export class Outbound {
 function send(
   { url, host, literal }: Destination,
   addresses: readonly dns.LookupAddress[],
-  { headers, body }: OutboundRequest,
+  { method = 'POST', headers, body }: OutboundRequest,
   signal: AbortSignal,
 ): Promise<OutboundAnswer> {
   // Given to the socket instead of a resolver: it can only choose among addresses that were vetted.
@@ -117,14 +126,18 @@ function send(
     const request = transport.request(
       url,
       {
-        method: 'POST',
+        method,
         agent: false,
         lookup,
         signal,
         // Also when NODE_TLS_REJECT_UNAUTHORIZED says otherwise for the whole process.
         rejectUnauthorized: true,
         ...(literal ? {} : { servername: host }),
-        headers: { ...headers, 'content-length': bytes.length, connection: 'close' },
+        headers: {
+          ...headers,
+          ...(method === 'POST' && { 'content-length': bytes.length }),
+          connection: 'close',
+        },
         maxHeaderSize: 16 * 1024,
         insecureHTTPParser: false,
       },
@@ -155,6 +168,7 @@ async function read(response: http.IncomingMessage, signal: AbortSignal): Promis
   return {
     status: response.statusCode ?? 0,
     retry_after: response.headers['retry-after'],
+    content_type: response.headers['content-type'],
     body: Buffer.concat(chunks).toString(),
   }
 }
