@@ -97,7 +97,7 @@ export default tseslint.config(
   { files: ['src/core/**/*.ts'], ignores: ['**/*.spec.ts'], rules: PURE },
   {
     // Programs talk to their user.
-    files: ['src/*.ts', 'prisma/*.ts', 'scripts/**', 'bench/**', 'test/global-*.ts'],
+    files: ['src/*.ts', 'prisma/*.ts', 'scripts/**', 'bench/**', 'sdk/examples/**', 'test/global-*.ts'],
     rules: { 'no-console': 'off' },
   },
   {

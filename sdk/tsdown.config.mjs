@@ -21,7 +21,7 @@ export default defineConfig([
     // Neutral: nothing of Node's, so that Deno, Bun, edge runtimes and browsers can load it.
     platform: 'neutral',
     // 40 kB at most: a page or an edge function loads it.
-    minify: true,
+    minify: { compress: true, mangle: true, codegen: { removeWhitespace: false } },
     entry: {
       index: 'src/index.ts',
       'ai-sdk': 'src/adapters/ai-sdk.ts',
@@ -57,6 +57,6 @@ export default defineConfig([
     format: ['iife'],
     dts: false,
     sourcemap: false,
-    minify: true,
+    minify: { compress: true, mangle: true, codegen: { removeWhitespace: false } },
   },
 ])

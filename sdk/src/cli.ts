@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { FINDING_KINDS } from '../../src/core/ledger/findings.js'
 import { exportCommand } from './export.command.js'
 import { receiptCommand } from './receipt.command.js'
+import { hookCommand } from './hook.js'
 import { replayCommand } from './replay.command.js'
 import { UsageError } from './usage.js'
 import { verifyCommand } from './verify.command.js'
@@ -38,6 +39,10 @@ const HELP = `agentguard: check the log of an AgentGuard, without trusting it.
   agentguard witness --dir <folder> --listen <host:port> --log-key <vkey|file>… [--origin <log>]… [--name <name>]
       Cosigns checkpoints of logs that only grow (C2SP tlog-witness), and prints its address and key. The folder
       holds its key and what it cosigned: keep it apart from the log's own machines.
+
+  agentguard hook claude-code
+      A PreToolUse hook: reads the event from standard input and answers allow or deny. The key
+      is in AGENTGUARD_AGENT_KEY, the service in AGENTGUARD_URL.
 
 Exit codes: that of the first finding.
    0  all is well
@@ -134,6 +139,8 @@ async function run([command, ...rest]: string[]): Promise<number> {
         name: text(values.name),
       })
     }
+    case 'hook':
+      return hookCommand(rest)
     case '--help':
     case '-h':
     case 'help':
