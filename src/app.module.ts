@@ -87,7 +87,11 @@ export class AppModule {
       imports: [
         ConfigModule.forRoot(settings),
         DatabaseModule.forRoot(connections, {
-          max: settings.database_pool_size + settings.database_max_overflow,
+          // Of the service; each worker has its share.
+          max: Math.max(
+            2,
+            Math.ceil((settings.database_pool_size + settings.database_max_overflow) / settings.workers),
+          ),
           timeout_ms: settings.database_pool_timeout_s * 1000,
           recycle_s: settings.database_pool_recycle_s,
         }),

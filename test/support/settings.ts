@@ -7,6 +7,7 @@ export function testSettings(overrides: Partial<Settings> = {}): Settings {
     node_env: 'test',
     host: '127.0.0.1',
     port: 0,
+    workers: 1,
     database_url: undefined,
     database_pool_size: 5,
     database_max_overflow: 0,

@@ -70,6 +70,7 @@ function withSecrets(plain: Omit<Settings, SecretFields>, reader: EnvironmentRea
 function network(reader: EnvironmentReader, production: boolean) {
   return {
     host: reader.matching('HOST', '127.0.0.1', /^[A-Za-z0-9.:_-]+$/, 'must be an address or a host name'),
+    workers: reader.integer('WEB_CONCURRENCY', 1, 1, 64),
     port: reader.integer('PORT', 8000, 0, 65_535),
     cors_origins: corsOrigins(reader, production),
     request_timeout_s: reader.integer('REQUEST_TIMEOUT', 30, 1, 3600),

@@ -18,6 +18,11 @@ export class Settings {
   readonly node_env: (typeof NODE_ENVS)[number]
   /** `HOST`: address to listen on. Default 127.0.0.1, because a first start should not face a network. */
   readonly host: string
+  /**
+   * `WEB_CONCURRENCY`, or `--workers`: processes that answer on the one port; more than one are supervised by a process
+   * of their own. Default 1.
+   */
+  readonly workers: number
   /** `PORT`: default 8000; 0 takes a free one. */
   readonly port: number
 

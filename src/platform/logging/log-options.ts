@@ -1,4 +1,5 @@
 import { pino, stdTimeFunctions, type DestinationStream, type LoggerOptions } from 'pino'
+import { workerNumber } from '../cluster/worker.js'
 import type { Settings } from '../config/settings.js'
 import { formatLine } from './text-format.js'
 
@@ -18,9 +19,10 @@ export const REDACTED_PATHS = [
 
 /** One JSON object a line: `timestamp` (ISO 8601), `level` as a word, `logger`, `message`, then the facts (row AG-97). */
 export function logOptions(settings: Pick<Settings, 'log_level'>): LoggerOptions {
+  const worker = workerNumber()
   return {
     level: settings.log_level,
-    base: null,
+    base: worker === undefined ? null : { worker },
     messageKey: 'message',
     timestamp: () => stdTimeFunctions.isoTime().replace('"time"', '"timestamp"'),
     formatters: { level: (label) => ({ level: label }) },

@@ -45,7 +45,7 @@ export class MetricsController {
   async get(@Req() request: Request): Promise<string> {
     if (!this.settings.metrics_enabled) throw new Problem('not_found')
     await this.admit(request)
-    return this.metrics.registry.metrics()
+    return this.metrics.text()
   }
 
   private async admit(request: Request): Promise<void> {

@@ -1,5 +1,7 @@
 import { Injectable } from '@nestjs/common'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Problem } from '../../core/problems.js'
+import { primary } from '../cluster/worker.js'
 import { Settings } from '../config/settings.js'
 import { LabelBudget } from './label-budget.js'
 
@@ -10,6 +12,8 @@ export type GaugeSource =
 
 /** A gauge whose source does not answer in this time keeps its last value: a scrape must not hang on a database. */
 const GAUGE_TIMEOUT_MS = 1_000
+/** Longer than each worker may take, shorter than a scraper waits. */
+const SCRAPE_TIMEOUT_MS = 2_500
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /**
@@ -105,6 +109,21 @@ export class Metrics {
       'rate_limits_local',
     )
     collectDefaultMetrics({ register: this.registry })
+    primary()?.answer('metrics', () => this.registry.getMetricsAsJSON())
+  }
+
+  /**
+   * The metrics in Prometheus' text format; in a worker those of all workers, added up.
+   * @throws Problem `not_ready` when the primary process does not answer
+   */
+  async text(): Promise<string> {
+    const line = primary()
+    if (!line) return this.registry.metrics()
+    try {
+      return await line.ask<string>('metrics', null, SCRAPE_TIMEOUT_MS)
+    } catch (cause) {
+      throw new Problem('not_ready', { retry_after: 1, cause })
+    }
   }
 
   /** Feeds a gauge at each scrape. The capability that knows the number registers itself once. */
@@ -169,6 +188,8 @@ export class Metrics {
     new Gauge({
       name,
       help,
+      // Of several workers: most gauges say the same in each, about the installation.
+      aggregator: source === 'database_connections' ? 'sum' : 'max',
       registers: [this.registry],
       async collect() {
         const value = await within(GAUGE_TIMEOUT_MS, read())

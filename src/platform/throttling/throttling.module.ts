@@ -2,6 +2,8 @@ import { createHmac } from 'node:crypto'
 import { Global, Module } from '@nestjs/common'
 import { ThrottlerModule } from '@nestjs/throttler'
 import { Clock } from '../clock/clock.js'
+import { PrimaryExchange } from '../cluster/primary-exchange.js'
+import { primary } from '../cluster/worker.js'
 import { Settings } from '../config/settings.js'
 import { CounterExchange } from './counter-exchange.js'
 import { CounterStorage } from './counter-storage.js'
@@ -18,8 +20,11 @@ const storage = {
 /** Null: nobody else counts. */
 const exchange = {
   provide: CounterExchange,
-  useFactory: ({ redis_url, ledger_kek }: Settings): CounterExchange | null =>
-    redis_url === undefined ? null : new RedisExchange(redis_url, `agentguard:${nameOf(ledger_kek)}:rate:`),
+  useFactory: ({ redis_url, ledger_kek }: Settings): CounterExchange | null => {
+    if (redis_url !== undefined) return new RedisExchange(redis_url, `agentguard:${nameOf(ledger_kek)}:rate:`)
+    const line = primary()
+    return line && new PrimaryExchange(line)
+  },
   inject: [Settings],
 }
 
