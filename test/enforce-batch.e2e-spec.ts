@@ -290,6 +290,31 @@ describe('a batch that cannot be committed as it was decided', () => {
   })
 })
 
+it('is refused before its body is read while its organization has no room for a batch', async () => {
+  const { client } = await makeAgent()
+  expect((await ask(client, reads(1))).status).toBe(200)
+  const holder = new Postgres({ connectionString: app.database.owner_url })
+  await holder.connect()
+  await holder.query(`BEGIN; SELECT FROM ledger.ledger_head WHERE org_id = 'org_default' FOR UPDATE`)
+  const unreadable = () => ask<ProblemBody>(client, 'no list')
+  expect((await unreadable()).status).toBe(422)
+  const waiting = Array.from({ length: 24 }, () => ask<ProblemBody>(client, reads(100)))
+  let refused = await unreadable()
+  for (const end = performance.now() + 10_000; refused.status === 422 && performance.now() < end;)
+    refused = await unreadable()
+  await holder.query('ROLLBACK')
+  await holder.end()
+  expect([refused.status, refused.body.code, refused.headers.get('Retry-After')]).toEqual([
+    503,
+    'ledger_busy',
+    '1',
+  ])
+  await Promise.all(waiting)
+  for (const end = performance.now() + 10_000; performance.now() < end;)
+    if ((await ask(client, reads(100))).status === 200) break
+  expect((await ask(client, reads(100))).status).toBe(200)
+})
+
 describe('the limit', () => {
   it('counts every item, and refuses a batch that does not fit without using it up', async () => {
     const limited = await startApp({

@@ -1,4 +1,4 @@
-import { Body, Controller, HttpCode, Post, Req, Res } from '@nestjs/common'
+import { Body, Controller, HttpCode, Post, Req, Res, UseGuards } from '@nestjs/common'
 import { ApiHeader, ApiOkResponse, ApiTags } from '@nestjs/swagger'
 import type { Request, Response } from 'express'
 import { Access } from '../platform/access/access.decorator.js'
@@ -10,6 +10,7 @@ import { applyRate, rateIdentity, RateLimiter } from '../platform/throttling/rat
 import { ReceiptsService } from '../proofs/receipts.service.js'
 import { EnforceAnswer, EnforceBatchAnswer, EnforceBatchDto, EnforceDto } from './enforce.dto.js'
 import { EnforceService } from './enforce.service.js'
+import { LedgerRoomGuard } from './ledger-room.guard.js'
 
 @ApiTags('enforce')
 @Controller('enforce')
@@ -63,6 +64,7 @@ export class EnforceController {
    * 1 MB.
    */
   @Post('batch')
+  @UseGuards(LedgerRoomGuard)
   @HttpCode(200)
   @Access('decisions:create', 'agent')
   @Limit('enforce')

@@ -31,10 +31,13 @@ export class EnforceDto {
   context?: Record<string, unknown>
 }
 
+/** Items of one batch, at most. */
+export const MAX_BATCH = 100
+
 /** Several requests, answered together. */
 export class EnforceBatchDto {
   /** Each as in `POST /enforce`. */
-  @ListOf(() => EnforceDto, { min: 1, max: 100 })
+  @ListOf(() => EnforceDto, { min: 1, max: MAX_BATCH })
   requests: EnforceDto[]
 }
 

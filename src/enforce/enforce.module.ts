@@ -1,4 +1,5 @@
 import { Module } from '@nestjs/common'
+import { LedgerModule } from '../ledger/ledger.module.js'
 import { ProofsModule } from '../proofs/proofs.module.js'
 import { SnapshotsModule } from '../snapshots/snapshots.module.js'
 import { EnforceController } from './enforce.controller.js'
@@ -7,7 +8,7 @@ import { EnforceService } from './enforce.service.js'
 
 /** The decision point: `POST /enforce`. */
 @Module({
-  imports: [SnapshotsModule, ProofsModule],
+  imports: [LedgerModule, SnapshotsModule, ProofsModule],
   controllers: [EnforceController],
   providers: [EnforceService, EnforceLane],
 })

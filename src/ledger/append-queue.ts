@@ -101,6 +101,11 @@ export class AppendQueue {
     return this.waiting.size
   }
 
+  /** Whether so many more entries of this organization would be taken now. */
+  hasRoom(org_id: string, entries: number): boolean {
+    return !this.closed && this.waiting.admits(org_id, entries, performance.now())
+  }
+
   /**
    * Appends entries in one commit, all or none, with indexes that follow each other; resolves after the commit.
    * Several entries are of one agent, at one time, from one configuration: then `ledger_append`, which looks at each

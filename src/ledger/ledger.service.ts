@@ -123,6 +123,11 @@ export class LedgerService {
     return this.queue.append(rows, began)
   }
 
+  /** Whether `entries` more of this organization would be taken now. */
+  hasRoom(org_id: string, entries: number): boolean {
+    return this.queue.hasRoom(org_id, entries)
+  }
+
   /** Told after the commit of every transaction that raised a version in this process. */
   onRaised(listener: (raised: Raised) => void): void {
     this.listeners.push(listener)
