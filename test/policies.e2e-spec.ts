@@ -75,7 +75,9 @@ describe('replacing (row AG-30)', () => {
     const { status, body, headers } = await put(agent_id, FULL)
     expect(status).toBe(200)
     expect(body).toEqual({
+      scope: 'agent',
       agent_id,
+      team: null,
       policy_id: expect.stringMatching(/^pol_[\w-]{16}$/),
       version: 1,
       sha256: digestOf(body),
@@ -363,7 +365,9 @@ describe('versions', () => {
     expect([status, body]).toEqual([
       200,
       {
+        scope: 'agent',
         agent_id,
+        team: null,
         policy_id,
         version: 1,
         sha256,

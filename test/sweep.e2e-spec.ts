@@ -61,6 +61,10 @@ const BODIES: Readonly<Record<string, unknown>> = {
   Keys_rotate: {},
   Policies_put: { allow: [{ action: 'swept' }] },
   Policies_rollback: { version: 1 },
+  TeamPolicies_put: { deny: [{ action: 'swept' }] },
+  TeamPolicies_rollback: { version: 1 },
+  OrganizationPolicies_put: { deny: [{ action: 'swept' }] },
+  OrganizationPolicies_rollback: { version: 1 },
   Enforce_decide: { action: 'swept' },
   Enforce_decideBatch: { requests: [{ action: 'swept' }] },
   Logs_report: { action: 'swept', allowed: true, result: 'success' },
@@ -76,7 +80,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
 }
 
 /** Parameters that name a place in the caller's own log, whoever calls: nothing of another organization. */
-const OWN_PLACES = new Set(['path'])
+const OWN_PLACES = new Set(['path', 'team', 'version'])
 
 const CANARY = 'canary-of-the-other-organization'
 
@@ -111,6 +115,9 @@ async function makeTenant(name: string): Promise<Tenant> {
   })
   const { agent_id, key_id, api_key } = made.body
   await admin.put(`/agents/${agent_id}/policy`, { allow: [{ action: 'read', resource: name }] })
+  for (const path of [`/teams/${name}/policy`, '/organization/policy']) {
+    await admin.put(path, { deny: [{ action: `never ${name}` }] })
+  }
   const agent = new Client(app.url, { 'X-Agent-Key': api_key })
   const asked = { action: 'read', resource: name, context: { name } }
   const role = `role-${org_id.slice(4).replaceAll(/[^a-z0-9]/g, '')}`
@@ -135,6 +142,7 @@ async function makeTenant(name: string): Promise<Tenant> {
       member_id,
       invitation_id,
       session_id: `ses_${org_id.slice(4)}`,
+      team: name,
       version: '1',
       log_id,
       path: '0/000.p/1',
@@ -153,6 +161,7 @@ const RANDOM: Readonly<Record<string, string>> = {
   invitation_id: 'inv_0000000000000000',
   session_id: 'ses_0000000000000000',
   webhook_id: 'whk_0000000000000000',
+  team: 'no-such-team',
   version: '1',
   log_id: '01980000-0000-7000-8000-000000000000',
   path: '63/999',

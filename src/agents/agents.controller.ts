@@ -18,14 +18,14 @@ export class AgentsController {
    * @remarks The answer is the only place where the secret ever appears.
    */
   @Post()
-  @Access('agents:write')
+  @Access('agents:write', 'admin', { within_team: true })
   create(@By() principal: Principal, @Body() body: CreateAgent): Promise<CreatedAgent> {
     return this.agents.create(principal, body)
   }
 
   /** Lists agents, oldest first; only active ones unless asked for all. */
   @Get()
-  @Access('agents:read')
+  @Access('agents:read', 'admin', { within_team: true })
   @ApiPage(Agent)
   async list(
     @By() principal: Principal,
@@ -37,7 +37,7 @@ export class AgentsController {
 
   /** Gets one agent, also an inactive one. Never a key. */
   @Get(':agent_id')
-  @Access('agents:read')
+  @Access('agents:read', 'admin', { within_team: true })
   get(@By() principal: Principal, @Param('agent_id') agent_id: string): Promise<Agent> {
     return this.agents.get(principal, agent_id)
   }
@@ -47,7 +47,7 @@ export class AgentsController {
    * @remarks Activating a deleted agent does not revive its keys; make a new one.
    */
   @Patch(':agent_id')
-  @Access('agents:write')
+  @Access('agents:write', 'admin', { within_team: true })
   update(
     @By() principal: Principal,
     @Param('agent_id') agent_id: string,
@@ -61,7 +61,7 @@ export class AgentsController {
    * @remarks It becomes inactive and its keys are revoked for good; its log and policy history stay.
    */
   @Delete(':agent_id')
-  @Access('agents:write')
+  @Access('agents:write', 'admin', { within_team: true })
   @HttpCode(204)
   delete(@By() principal: Principal, @Param('agent_id') agent_id: string): Promise<void> {
     return this.agents.delete(principal, agent_id)

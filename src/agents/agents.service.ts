@@ -6,6 +6,7 @@ import { Problem } from '../core/problems.js'
 import { KeysService } from '../keys/keys.service.js'
 import { LedgerService } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
+import { agentsWithin, assertReaches } from '../platform/access/scope.js'
 import { Clock } from '../platform/clock/clock.js'
 import { Settings } from '../platform/config/settings.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
@@ -36,8 +37,12 @@ export class AgentsService {
     private readonly clock: Clock,
   ) {}
 
-  /** Makes an agent and its first key, whose secret is returned this once. */
+  /**
+   * Makes an agent and its first key, whose secret is returned this once.
+   * @throws Problem `forbidden` for a team beyond the principal's
+   */
   async create(principal: Principal, body: CreateAgent): Promise<CreatedAgent> {
+    assertReaches(principal, body.owner_team)
     const { org_id } = principal
     const agent_id = makeId(this.settings.agent_id_prefix, randomBytes(ID_BYTES))
     const now = new Date(this.clock.now())
@@ -67,7 +72,7 @@ export class AgentsService {
       })
     }
     const active = include_inactive ? {} : { is_active: true }
-    const where = { org_id: principal.org_id, environment, owner_team, name, ...active }
+    const where = { AND: [agentsWithin(principal), { environment, owner_team, name, ...active }] }
     return this.database.withOrg(principal, async (tx) => ({
       items: await tx.agent.findMany({
         where,
@@ -82,20 +87,20 @@ export class AgentsService {
 
   /** One agent, also an inactive one. @throws Problem `agent_not_found` */
   async get(principal: Principal, agent_id: string): Promise<Agent> {
-    const { org_id } = principal
-    const agent = await this.database.withOrg(principal, (tx) =>
-      tx.agent.findUnique({ where: { org_id_agent_id: { org_id, agent_id } }, select: VIEW }),
-    )
-    if (!agent) throw missing(agent_id)
-    return agent
+    return this.database.withOrg(principal, (tx) => this.find(tx, principal, agent_id))
   }
 
-  /** Changes what is given. Activating a deleted agent does not revive its keys. @throws Problem `agent_not_found` */
+  /**
+   * Changes what is given. Activating a deleted agent does not revive its keys.
+   * @throws Problem `agent_not_found`; `forbidden` for a team beyond the principal's
+   */
   async update(principal: Principal, agent_id: string, changes: UpdateAgent): Promise<Agent> {
     return this.database.withOrg(principal, async (tx) => {
       const before = await this.lock(tx, principal, agent_id)
       const wanted = { ...recorded(before), ...given(changes) }
       if (same(wanted, recorded(before))) return before
+      // Whoever moves an agent from one team to another needs both; the one it leaves was checked by finding it.
+      assertReaches(principal, wanted.owner_team)
       const after = await this.write(tx, principal, agent_id, wanted)
       await this.ledger.append(tx, principal, {
         event: 'agent.updated',
@@ -131,12 +136,20 @@ export class AgentsService {
     })
   }
 
+  /** As `get`, in a transaction that goes on. @throws Problem `agent_not_found` */
+  async find(tx: Tx, principal: Principal, agent_id: string): Promise<Agent> {
+    const where = { ...agentsWithin(principal), agent_id }
+    const agent = await tx.agent.findFirst({ where, select: VIEW })
+    if (!agent) throw missing(agent_id)
+    return agent
+  }
+
   /**
    * The agent, held until the transaction ends, for whoever changes something of it.
    * @throws Problem `agent_not_found`
    */
-  async lock(tx: Tx, { org_id }: Principal, agent_id: string): Promise<Agent> {
-    const agent = await lockAgent(tx, org_id, agent_id)
+  async lock(tx: Tx, principal: Principal, agent_id: string): Promise<Agent> {
+    const agent = await lockAgent(tx, agentsWithin(principal), agent_id)
     if (!agent) throw missing(agent_id)
     return agent
   }

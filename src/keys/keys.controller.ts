@@ -18,7 +18,7 @@ export class KeysController {
    * @remarks The answer is the only place where its secret ever appears.
    */
   @Post()
-  @Access('agents:write')
+  @Access('agents:write', 'admin', { within_team: true })
   create(
     @By() principal: Principal,
     @Param('agent_id') agent_id: string,
@@ -29,7 +29,7 @@ export class KeysController {
 
   /** Lists an agent's keys with their state, newest first, without secrets. */
   @Get()
-  @Access('agents:read')
+  @Access('agents:read', 'admin', { within_team: true })
   @ApiPage(Key)
   async list(
     @By() principal: Principal,
@@ -42,7 +42,7 @@ export class KeysController {
 
   /** Revokes a key for good: the very next request with it is a 401. */
   @Delete(':key_id')
-  @Access('agents:write')
+  @Access('agents:write', 'admin', { within_team: true })
   @HttpCode(204)
   revoke(
     @By() principal: Principal,
@@ -57,7 +57,7 @@ export class KeysController {
    * @remarks A key that is revoked or expired is a 409.
    */
   @Post(':key_id/rotate')
-  @Access('agents:write')
+  @Access('agents:write', 'admin', { within_team: true })
   rotate(
     @By() principal: Principal,
     @Param('agent_id') agent_id: string,

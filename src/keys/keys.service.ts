@@ -7,6 +7,7 @@ import type { Subject } from '../core/ledger/entry.js'
 import { Problem } from '../core/problems.js'
 import { actorOf, LedgerService } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
+import { agentsWithin } from '../platform/access/scope.js'
 import { Clock } from '../platform/clock/clock.js'
 import { Settings } from '../platform/config/settings.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
@@ -59,9 +60,10 @@ export class KeysService {
   /** The agent's keys, newest first, whatever their state. @throws Problem `agent_not_found` */
   async list(principal: Principal, agent_id: string, { limit, offset }: Page): Promise<Listed<Key>> {
     const where = { org_id: principal.org_id, agent_id }
+    const holder = { ...agentsWithin(principal), agent_id }
     const now = new Date(this.clock.now())
     return this.database.withOrg(principal, async (tx) => {
-      if ((await tx.agent.count({ where })) === 0) throw missingAgent(agent_id)
+      if ((await tx.agent.count({ where: holder })) === 0) throw missingAgent(agent_id)
       const rows = await tx.agentKey.findMany({
         where,
         select: VIEW,
@@ -79,7 +81,7 @@ export class KeysService {
    */
   async revoke(principal: Principal, agent_id: string, key_id: string): Promise<void> {
     await this.database.withOrg(principal, async (tx) => {
-      const holder = await lockKeyHolder(tx, principal.org_id, agent_id)
+      const holder = await lockKeyHolder(tx, agentsWithin(principal), agent_id)
       if (!holder) throw missingAgent(agent_id)
       const before = await find(tx, principal, agent_id, key_id)
       if (before.revoked_at) return
@@ -207,8 +209,8 @@ function endOf({ expires_at }: KeyRow, now: Date, overlap_seconds: number): KeyE
   return { expires_at: expires_at && expires_at < overlap_end ? expires_at : overlap_end }
 }
 
-async function activeHolder(tx: Tx, { org_id }: Principal, agent_id: string): Promise<KeyHolder> {
-  const holder = await lockKeyHolder(tx, org_id, agent_id)
+async function activeHolder(tx: Tx, principal: Principal, agent_id: string): Promise<KeyHolder> {
+  const holder = await lockKeyHolder(tx, agentsWithin(principal), agent_id)
   if (!holder?.is_active) throw missingAgent(agent_id)
   return holder
 }

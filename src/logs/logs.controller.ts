@@ -33,7 +33,7 @@ export class LogsController {
    * lower bound (`gte`). Follow `Link: rel="next"` to page without skipping or repeating while entries are added.
    */
   @Get()
-  @Access('logs:read', 'either')
+  @Access('logs:read', 'either', { within_team: true })
   @Limit('log_query')
   @ApiOkResponse({
     type: [LogEntry],

@@ -28,7 +28,7 @@ export class LogsExportController {
    * (`ndjson`), no closing bracket (`json`), and no end of its transfer.
    */
   @Get('export')
-  @Access('logs:read')
+  @Access('logs:read', 'admin', { within_team: true })
   @Limit('log_query')
   @ApiOkResponse({
     content: { 'application/x-ndjson': text, 'application/json': text, 'text/csv': text },

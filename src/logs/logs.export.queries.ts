@@ -113,13 +113,17 @@ export interface ExportRow {
   readonly dek_id: string | null
 }
 
-/** The entries from ≤ index < to in order, of these types (all when empty), each with its sealed payload. */
+/**
+ * The entries from ≤ index < to in order, of these types (all when empty) and about agents of this team (all when
+ * null), each with its sealed payload.
+ */
 export async function selectEntries(
   client: PoolClient,
   org_id: string,
   from: number,
   to: number,
   types: readonly string[],
+  team: string | null,
 ): Promise<ExportRow[]> {
   const { rows } = await client.query<ExportRow>({
     name: 'export_entries',
@@ -132,8 +136,9 @@ export async function selectEntries(
            ) p USING (index)
            WHERE e.org_id = $1 AND e.index >= $2 AND e.index < $3
              AND (cardinality($4::text[]) = 0 OR e.type = ANY ($4::text[]))
+             AND ($5::text IS NULL OR e.agent_id IN (SELECT agent_id FROM agents WHERE org_id = $1 AND owner_team = $5))
            ORDER BY e.index, e.id`,
-    values: [org_id, from, to, types],
+    values: [org_id, from, to, types, team],
   })
   return rows
 }

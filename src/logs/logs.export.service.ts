@@ -8,7 +8,8 @@ import { HASH_BYTES, leafHash, rangeNodes } from '../core/ledger/merkle.js'
 import { type Tile, TILE_WIDTH, tileNodes, tilesOfPlan } from '../core/ledger/tiles.js'
 import { Problem } from '../core/problems.js'
 import { LedgerService, type StoredPayload } from '../ledger/ledger.service.js'
-import type { Principal } from '../platform/access/principal.js'
+import { type Principal, teamOf } from '../platform/access/principal.js'
+import { assertReaches } from '../platform/access/scope.js'
 import { Clock } from '../platform/clock/clock.js'
 import { Database } from '../platform/database/database.service.js'
 import { errorField } from '../platform/http/error-code.js'
@@ -60,7 +61,10 @@ export class LogsExportService {
     private readonly shutdown: Shutdown,
   ) {}
 
-  /** @throws Problem `forbidden` for a bundle without `config-logs:read`: one with holes would prove nothing */
+  /**
+   * Who is held to a team gets the entries about its agents, and no bundle.
+   * @throws Problem `forbidden` for a bundle without `config-logs:read`: one with holes would prove nothing
+   */
   async export(principal: Principal, query: ExportLogsQuery): Promise<Export> {
     const format = query.format ?? 'ndjson'
     const everything = principal.permissions.has('config-logs:read')
@@ -70,6 +74,7 @@ export class LogsExportService {
           'A bundle holds every entry, so it needs the permission config-logs:read. format=csv does not.',
       })
     }
+    if (format === 'ndjson') assertReaches(principal, null)
     const { org_id } = principal
     const range = await this.database.withOrgClient(principal, (client) => rangeOf(client, org_id, query))
     const made_at = new Date(this.clock.now()).toISOString()
@@ -80,7 +85,7 @@ export class LogsExportService {
       chunks:
         format === 'ndjson'
           ? this.bundle(org_id, range, made_at)
-          : this.list(org_id, range, format, everything ? [] : ORDINARY),
+          : this.list(org_id, range, format, everything ? [] : ORDINARY, teamOf(principal)),
     }
   }
 
@@ -125,7 +130,7 @@ export class LogsExportService {
   ): Promise<BundleLine[]> {
     this.assertServing()
     return this.database.withOrgClient({ org_id }, async (client) => {
-      const rows = await queries.selectEntries(client, org_id, from, to, [])
+      const rows = await queries.selectEntries(client, org_id, from, to, [], null)
       const tile = await queries.selectTile(client, org_id, range.epoch, 0, Math.floor(from / TILE_WIDTH))
       const lines: BundleLine[] = []
       // An entry whose time was up: its place is taken by what is left of it.
@@ -196,6 +201,7 @@ export class LogsExportService {
     { first, end }: Range,
     format: 'json' | 'csv',
     types: readonly string[],
+    team: string | null,
   ): AsyncGenerator<string> {
     let begun = false
     yield format === 'csv' ? csvRow(CSV_COLUMNS) : '['
@@ -203,7 +209,7 @@ export class LogsExportService {
       this.assertServing()
       const to = Math.min(end, from + TILE_WIDTH)
       const rows = await this.database.withOrgClient({ org_id }, (client) =>
-        queries.selectEntries(client, org_id, from, to, types),
+        queries.selectEntries(client, org_id, from, to, types, team),
       )
       let text = ''
       for (const row of rows) {

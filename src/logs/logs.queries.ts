@@ -13,6 +13,8 @@ export interface LogFilter {
   readonly end_time?: Date | undefined
   readonly types: readonly string[]
   readonly decision_id?: string | undefined
+  /** Only entries about agents that this team owns now. */
+  readonly team?: string | undefined
 }
 
 export interface EntryRow {
@@ -31,6 +33,11 @@ function where(filter: LogFilter): Prisma.Sql {
   const conditions = [Prisma.sql`org_id = ${filter.org_id}`]
   if (filter.types.length > 0) conditions.push(Prisma.sql`type IN (${Prisma.join([...filter.types])})`)
   if (filter.agent_id !== undefined) conditions.push(Prisma.sql`agent_id = ${filter.agent_id}`)
+  if (filter.team !== undefined) {
+    conditions.push(
+      Prisma.sql`agent_id IN (SELECT agent_id FROM agents WHERE org_id = ${filter.org_id} AND owner_team = ${filter.team})`,
+    )
+  }
   if (filter.action_key !== undefined) conditions.push(Prisma.sql`action_key = ${filter.action_key}`)
   if (filter.action_regex !== undefined) conditions.push(Prisma.sql`action_key ~ ${filter.action_regex}`)
   if (filter.allowed !== undefined) conditions.push(Prisma.sql`allowed = ${filter.allowed}`)

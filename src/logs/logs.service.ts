@@ -3,7 +3,7 @@ import { type ActionEntry, type Entry, encodeEntry } from '../core/ledger/entry.
 import { readRequest } from '../core/policy/request.js'
 import { Problem } from '../core/problems.js'
 import { LedgerService, monthOf } from '../ledger/ledger.service.js'
-import type { AgentPrincipal, Principal } from '../platform/access/principal.js'
+import { type AgentPrincipal, type Principal, teamOf } from '../platform/access/principal.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { Metrics } from '../platform/metrics/metrics.js'
 import { AgentLogService, type Attempt } from '../snapshots/agent-log.service.js'
@@ -87,7 +87,8 @@ export class LogsService {
   }
 
   /**
-   * One page of the log, newest first. An agent sees its own entries only (row AG-72).
+   * One page of the log, newest first. An agent sees its own entries only (row AG-72), an administrator who is held to
+   * a team those about the agents that it owns now (AG-18).
    * @throws Problem `forbidden` when entries are asked for whose type needs a permission the principal has not,
    * `validation_failed` for a cursor or an action pattern that cannot be read
    */
@@ -109,6 +110,7 @@ export class LogsService {
       end_time,
       decision_id,
       types,
+      team: teamOf(principal) ?? undefined,
     }
     const limit = query.limit ?? DEFAULT_LIMIT
     const page = { limit: limit + 1, offset: query.offset ?? 0, before: readCursor(query) }

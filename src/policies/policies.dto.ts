@@ -59,7 +59,7 @@ export class Rule {
 }
 
 /**
- * What an agent may do: a deny wins over a required approval, that over an allow, and what nothing allows is denied.
+ * What agents may do: a deny wins over a required approval, that over an allow, and what nothing allows is denied.
  * At most 10,000 rules.
  */
 export class PolicyDocument {
@@ -86,10 +86,24 @@ export class RollbackPolicy {
   version: number
 }
 
+const SCOPES = ['agent', 'team', 'organization'] as const
+
 /** What every view of a policy begins with. */
 class PolicyContent {
-  /** @example "agt_3q2-7wQcVh1oT0aB" */
-  agent_id: string
+  /** Whose policy it is. All that apply to an agent are joined: a deny or a required approval in any of them wins. */
+  @ApiProperty({ enum: SCOPES })
+  scope: (typeof SCOPES)[number]
+
+  /**
+   * Null unless it is an agent's.
+   * @example "agt_3q2-7wQcVh1oT0aB"
+   */
+  @ApiProperty({ type: String, nullable: true })
+  agent_id: string | null
+
+  /** Null unless it is a team's. */
+  @ApiProperty({ type: String, nullable: true })
+  team: string | null
 
   /** @example "pol_3q2-7wQcVh1oT0aB" */
   policy_id: string
@@ -114,9 +128,9 @@ class PolicyContent {
   require_approval: readonly Rule[]
 }
 
-/** The rules of an agent as they are now. */
+/** The rules of an agent, a team or the organization as they are now. */
 export class Policy extends PolicyContent {
-  /** When the agent got its first policy. */
+  /** When the first version was made. */
   created_at: Date
 
   /** When this version was made. */

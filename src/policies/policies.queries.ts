@@ -18,3 +18,11 @@ export function selectVersions(
     FROM policy_versions WHERE org_id = ${org_id} AND policy_id = ${policy_id}
     ORDER BY version DESC LIMIT ${limit} OFFSET ${offset}`
 }
+
+/**
+ * Policies of teams and of the organization change one at a time, so that versions have no gaps: each of them raises
+ * the organization's version anyway.
+ */
+export async function lockOrganization(tx: Tx, org_id: string): Promise<void> {
+  await tx.$queryRaw`SELECT FROM organizations WHERE org_id = ${org_id} FOR NO KEY UPDATE`
+}

@@ -1,19 +1,22 @@
 import { Injectable } from '@nestjs/common'
 import { hash, randomBytes } from 'node:crypto'
-import type { Agent } from '../agents/agents.dto.js'
 import { AgentsService, subjectOf } from '../agents/agents.service.js'
 import { ID_BYTES, makeId } from '../core/ids.js'
 import { canonicalize, type Json } from '../core/ledger/canonical.js'
+import type { Subject } from '../core/ledger/entry.js'
 import { canonicalDocument, compilePolicy } from '../core/policy/compile.js'
 import { Problem } from '../core/problems.js'
-import { actorOf, LedgerService } from '../ledger/ledger.service.js'
+import { actorOf, type Change, LedgerService } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
+import { reaches } from '../platform/access/scope.js'
 import { Clock } from '../platform/clock/clock.js'
 import { isZone } from '../platform/clock/zones.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { DEFAULT_LIMIT, type Listed, type Page } from '../platform/http/page.dto.js'
+import { TeamsService } from '../teams/teams.service.js'
 import type { Policy, PolicyVersion, PolicyVersionSummary } from './policies.dto.js'
-import { selectVersions } from './policies.queries.js'
+import { nameOf, type PolicyOwner } from './policies.owner.js'
+import { lockOrganization, selectVersions } from './policies.queries.js'
 
 /** Larger documents are named in their entry by digest and version only. */
 const MAX_RECORDED_BYTES = 256 * 1024
@@ -41,8 +44,9 @@ interface Current extends Content {
 export type Expected = number | 'any' | undefined
 
 /**
- * An agent's rules. Every change makes a new version, and versions never change: a decision's entry names the one it
- * was made from. A change raises the agent's version, so no decision from the old rules is committed after it.
+ * The rules of agents, teams and the organization. Every change makes a new version, and versions never change: a
+ * decision's entry names the ones it was made from. A change raises the version of whom it concerns, so no decision
+ * from the old rules is committed after it.
  */
 @Injectable()
 export class PoliciesService {
@@ -50,42 +54,46 @@ export class PoliciesService {
     private readonly database: Database,
     private readonly ledger: LedgerService,
     private readonly agents: AgentsService,
+    private readonly teams: TeamsService,
     private readonly clock: Clock,
   ) {}
 
   /**
-   * Replaces the whole policy. A document with the content of the present one changes nothing and answers that.
+   * Replaces the whole policy. A document with the content of the present one changes nothing and answers that. A team
+   * that nobody named before is made.
    * @throws Problem `validation_failed` with every mistake and its path; `agent_not_found`, also for an inactive one;
-   * `conflict` when the policy is not what is `expected`
+   * `team_not_found`; `conflict` when the policy is not what is `expected`
    */
-  async put(principal: Principal, agent_id: string, source: unknown, expected: Expected): Promise<Policy> {
+  async put(principal: Principal, owner: PolicyOwner, source: unknown, expected: Expected): Promise<Policy> {
     const content = contentOf(source)
     return this.database.withOrg(principal, async (tx) => {
-      const agent = await this.agents.lockActive(tx, principal, agent_id)
-      const current = await findCurrent(tx, principal, agent_id)
+      const held = await this.hold(tx, principal, owner)
+      const current = await findCurrent(tx, principal, owner)
       assertExpected(current, expected)
-      return this.store(tx, principal, agent, current, content, null)
+      return this.store(tx, principal, held, current, content, null)
     })
   }
 
-  /** @throws Problem `agent_not_found`; `policy_not_found` when the agent has none */
-  async get(principal: Principal, agent_id: string): Promise<Policy> {
-    const current = await this.database.withOrg(principal, (tx) => findCurrent(tx, principal, agent_id))
-    if (current) return view(agent_id, current)
-    await this.agents.get(principal, agent_id)
-    throw missingPolicy(agent_id)
+  /** @throws Problem `agent_not_found`, `team_not_found`; `policy_not_found` when the owner has none */
+  async get(principal: Principal, owner: PolicyOwner): Promise<Policy> {
+    return this.database.withOrg(principal, async (tx) => {
+      await this.assertFound(tx, principal, owner)
+      const current = await findCurrent(tx, principal, owner)
+      if (!current) throw missingPolicy(owner)
+      return view(owner, current)
+    })
   }
 
-  /** The versions, newest first; none when the agent never had a policy. @throws Problem `agent_not_found` */
+  /** The versions, newest first; none when there never was a policy. @throws Problem `agent_not_found`, `team_not_found` */
   async listVersions(
     principal: Principal,
-    agent_id: string,
+    owner: PolicyOwner,
     { limit, offset }: Page,
   ): Promise<Listed<PolicyVersionSummary>> {
     const { org_id } = principal
-    await this.agents.get(principal, agent_id)
     return this.database.withOrg(principal, async (tx) => {
-      const policy = await tx.policy.findUnique({ where: { org_id_agent_id: { org_id, agent_id } } })
+      await this.assertFound(tx, principal, owner)
+      const policy = await tx.policy.findFirst({ where: ownedBy(org_id, owner) })
       if (!policy) return { items: [], total: 0 }
       const items = await selectVersions(tx, org_id, policy.policy_id, limit ?? DEFAULT_LIMIT, offset ?? 0)
       // Versions are dense, so the current one is also their number.
@@ -93,15 +101,15 @@ export class PoliciesService {
     })
   }
 
-  /** @throws Problem `agent_not_found`, `policy_version_not_found` */
-  async getVersion(principal: Principal, agent_id: string, version: string): Promise<PolicyVersion> {
+  /** @throws Problem `agent_not_found`, `team_not_found`, `policy_version_not_found` */
+  async getVersion(principal: Principal, owner: PolicyOwner, version: string): Promise<PolicyVersion> {
     const number = /^[1-9]\d{0,8}$/.test(version) ? Number(version) : null
-    const found =
-      number !== null &&
-      (await this.database.withOrg(principal, (tx) => findVersion(tx, principal, agent_id, number)))
-    if (found) return found
-    await this.agents.get(principal, agent_id)
-    throw missingVersion(agent_id, version)
+    return this.database.withOrg(principal, async (tx) => {
+      await this.assertFound(tx, principal, owner)
+      const found = number === null ? null : await findVersion(tx, principal, owner, number)
+      if (!found) throw missingVersion(owner, version)
+      return found
+    })
   }
 
   /**
@@ -111,39 +119,59 @@ export class PoliciesService {
    */
   async rollback(
     principal: Principal,
-    agent_id: string,
+    owner: PolicyOwner,
     version: number,
     expected: Expected,
   ): Promise<Policy> {
     return this.database.withOrg(principal, async (tx) => {
-      const agent = await this.agents.lockActive(tx, principal, agent_id)
-      const wanted = await findVersion(tx, principal, agent_id, version)
-      if (!wanted) throw missingVersion(agent_id, version)
-      const current = await findCurrent(tx, principal, agent_id)
+      const held = await this.hold(tx, principal, owner)
+      const wanted = await findVersion(tx, principal, owner, version)
+      if (!wanted) throw missingVersion(owner, version)
+      const current = await findCurrent(tx, principal, owner)
       assertExpected(current, expected)
       const { allow, deny, require_approval } = wanted
       const content = contentOf({ allow, deny, require_approval })
-      return this.store(tx, principal, agent, current, content, version)
+      return this.store(tx, principal, held, current, content, version)
     })
+  }
+
+  /** The owner, whose policy nobody else changes until the transaction ends. */
+  private async hold(tx: Tx, principal: Principal, owner: PolicyOwner): Promise<Held> {
+    if (owner.scope === 'agent') {
+      const subject = subjectOf(await this.agents.lockActive(tx, principal, owner.agent_id))
+      return { owner, subject, raises: { agent_id: owner.agent_id } }
+    }
+    if (owner.scope === 'team' && !reaches(principal, owner.team)) throw missingTeam(owner.team)
+    await lockOrganization(tx, principal.org_id)
+    if (owner.scope === 'team') await this.teams.ensure(tx, principal, owner.team)
+    return { owner, subject: undefined, raises: 'organization' }
+  }
+
+  private async assertFound(tx: Tx, principal: Principal, owner: PolicyOwner): Promise<void> {
+    if (owner.scope === 'agent') await this.agents.find(tx, principal, owner.agent_id)
+    if (owner.scope !== 'team') return
+    const where = { org_id: principal.org_id, team: owner.team }
+    if (!reaches(principal, owner.team) || (await tx.team.count({ where })) === 0) {
+      throw missingTeam(owner.team)
+    }
   }
 
   private async store(
     tx: Tx,
     principal: Principal,
-    agent: Agent,
+    { owner, subject, raises }: Held,
     current: Current | null,
     { document, sha256 }: Content,
     rollback_of: number | null,
   ): Promise<Policy> {
-    const { agent_id } = agent
-    if (current?.sha256 === sha256) return view(agent_id, current)
+    if (current?.sha256 === sha256) return view(owner, current)
     const { org_id } = principal
     const now = new Date(this.clock.now())
     const policy_id = current?.policy_id ?? makeId('pol_', randomBytes(ID_BYTES))
     const version = (current?.version ?? 0) + 1
     const { created_at, updated_at } = await tx.policy.upsert({
       where: { org_id_policy_id: { org_id, policy_id } },
-      create: { org_id, policy_id, scope: 'agent', agent_id, version, created_at: now, updated_at: now },
+      create: { ...ownedBy(org_id, owner), policy_id, version, created_at: now, updated_at: now },
       update: { version, updated_at: now },
     })
     const created_by = actorOf(principal).id
@@ -153,15 +181,30 @@ export class PoliciesService {
     const op = rollback_of === null ? 'updated' : 'rolled_back'
     await this.ledger.append(tx, principal, {
       event: `policy.${op}`,
-      change: { kind: 'policy', id: policy_id, op, scope: 'agent', version, sha256 },
-      subject: subjectOf(agent),
-      raises: { agent_id },
+      change: { kind: 'policy', id: policy_id, op, ...scopeOf(owner), version, sha256 },
+      ...(subject && { subject }),
+      raises,
       before: current ? recorded(current.document) : undefined,
       after: recorded(document),
     })
-    return view(agent_id, { policy_id, version, document, sha256, created_at, updated_at })
+    return view(owner, { policy_id, version, document, sha256, created_at, updated_at })
   }
 }
+
+/** An owner that is held, how its entry names it, and whose version goes up. */
+interface Held {
+  readonly owner: PolicyOwner
+  readonly subject: Subject | undefined
+  readonly raises: NonNullable<Change['raises']>
+}
+
+/** The columns that say whose policy it is. */
+const ownedBy = (org_id: string, owner: PolicyOwner) => ({
+  org_id,
+  scope: owner.scope,
+  agent_id: owner.scope === 'agent' ? owner.agent_id : null,
+  team: owner.scope === 'team' ? owner.team : null,
+})
 
 /** Compiles a document, so that none is stored that cannot be decided with, and gives it its canonical form. */
 function contentOf(source: unknown): Content {
@@ -171,8 +214,8 @@ function contentOf(source: unknown): Content {
   return { document, sha256: hash('sha256', canonicalize(document), 'hex') }
 }
 
-async function findCurrent(tx: Tx, { org_id }: Principal, agent_id: string): Promise<Current | null> {
-  const policy = await tx.policy.findUnique({ where: { org_id_agent_id: { org_id, agent_id } } })
+async function findCurrent(tx: Tx, { org_id }: Principal, owner: PolicyOwner): Promise<Current | null> {
+  const policy = await tx.policy.findFirst({ where: ownedBy(org_id, owner) })
   if (!policy) return null
   const { policy_id, version, created_at, updated_at } = policy
   const { document, sha256 } = await tx.policyVersion.findUniqueOrThrow({
@@ -184,29 +227,49 @@ async function findCurrent(tx: Tx, { org_id }: Principal, agent_id: string): Pro
 async function findVersion(
   tx: Tx,
   { org_id }: Principal,
-  agent_id: string,
+  owner: PolicyOwner,
   version: number,
 ): Promise<PolicyVersion | null> {
-  const found = await tx.policyVersion.findFirst({ where: { org_id, version, policy: { agent_id } } })
+  const where = { org_id, version, policy: ownedBy(org_id, owner) }
+  const found = await tx.policyVersion.findFirst({ where })
   if (!found) return null
   const { policy_id, sha256, rollback_of, created_at, created_by } = found
   const document = documentOf(json(found.document))
-  return { agent_id, policy_id, version, sha256, ...document, rollback_of, created_at, created_by }
+  const content = { policy_id, version, sha256, ...document }
+  return { ...ownerOf(owner), ...content, rollback_of, created_at, created_by }
 }
 
 function assertExpected(current: Current | null, expected: Expected): void {
   if (expected === undefined) return
-  if (!current) throw new Problem('conflict', { detail: 'The agent has no policy yet. Leave out If-Match.' })
+  if (!current) throw new Problem('conflict', { detail: 'There is no policy yet. Leave out If-Match.' })
   if (expected === 'any' || expected === current.version) return
   throw new Problem('conflict', {
     detail: `The policy is at version ${current.version}, not ${expected}. Get it again and apply your change to that.`,
   })
 }
 
+/** How entries name whose policy it is; an agent stands in their subject. */
+const scopeOf = (owner: PolicyOwner) =>
+  owner.scope === 'team' ? { scope: owner.scope, team: owner.team } : { scope: owner.scope }
+
+/** How answers name the owner. */
+function ownerOf(owner: PolicyOwner): Pick<Policy, 'scope' | 'agent_id' | 'team'> {
+  const { scope, agent_id, team } = ownedBy('', owner)
+  return { scope, agent_id, team }
+}
+
 const view = (
-  agent_id: string,
+  owner: PolicyOwner,
   { policy_id, version, sha256, document, created_at, updated_at }: Current,
-): Policy => ({ agent_id, policy_id, version, sha256, ...documentOf(document), created_at, updated_at })
+): Policy => ({
+  ...ownerOf(owner),
+  policy_id,
+  version,
+  sha256,
+  ...documentOf(document),
+  created_at,
+  updated_at,
+})
 
 // The next two are the parser of what this service alone has written: a compiled document.
 const json = (value: unknown): DocumentJson => value as DocumentJson
@@ -216,10 +279,12 @@ const documentOf = (document: DocumentJson): Document => document as unknown as 
 const recorded = (document: DocumentJson): Json | undefined =>
   Buffer.byteLength(canonicalize(document)) <= MAX_RECORDED_BYTES ? document : undefined
 
-const missingPolicy = (agent_id: string) =>
-  new Problem('policy_not_found', { detail: `No policy found for agent ${agent_id}` })
+const missingPolicy = (owner: PolicyOwner) =>
+  new Problem('policy_not_found', { detail: `No policy found for ${nameOf(owner)}` })
 
-const missingVersion = (agent_id: string, version: number | string) =>
+const missingVersion = (owner: PolicyOwner, version: number | string) =>
   new Problem('policy_version_not_found', {
-    detail: `No version ${version} of the policy of agent ${agent_id} found`,
+    detail: `No version ${version} of the policy of ${nameOf(owner)} found`,
   })
+
+const missingTeam = (team: string) => new Problem('team_not_found', { detail: `Team ${team} not found` })

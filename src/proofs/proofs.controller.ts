@@ -29,7 +29,7 @@ import { ProofsService, type Reader } from './proofs.service.js'
 
 const TEXT = 'text/plain; charset=utf-8'
 const BYTES = 'application/octet-stream'
-const OPEN = { open_with: 'ledger_public_proofs' } as const
+const OPEN = { open_with: 'ledger_public_proofs', within_team: true } as const
 const YEAR_S = 365 * 24 * 3600
 
 @ApiTags('proofs')
@@ -110,7 +110,7 @@ export class ProofsController {
    * It says what this service finds about itself; to trust nobody, fetch tiles and proofs and compute the same.
    */
   @Get('logs/verify')
-  @Access('logs:read', 'either')
+  @Access('logs:read', 'either', { within_team: true })
   @Limit('log_query')
   verify(@By() principal: Principal, @Query() query: VerifyQuery): Promise<Verification> {
     return this.proofs.verify(principal, query.agent_id)
@@ -123,7 +123,7 @@ export class ProofsController {
    * An agent gets those of its own entries. 503 with `Retry-After` until the next checkpoint covers the entry.
    */
   @Get('logs/:log_id/proof')
-  @Access('logs:read', 'either')
+  @Access('logs:read', 'either', { within_team: true })
   @Limit('log_query')
   @ApiExtraModels(EntryProof)
   @ApiOkResponse({

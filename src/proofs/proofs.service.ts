@@ -6,8 +6,10 @@ import { isKeyName } from '../core/ledger/note.js'
 import { Problem } from '../core/problems.js'
 import { LedgerService } from '../ledger/ledger.service.js'
 import { TreeService } from '../ledger/tree.service.js'
-import type { Principal } from '../platform/access/principal.js'
+import { type Principal, teamOf } from '../platform/access/principal.js'
+import { agentsWithin, assertReaches } from '../platform/access/scope.js'
 import { Database } from '../platform/database/database.service.js'
+import { isEntryOfTeam } from './proofs.queries.js'
 import type {
   ConsistencyProof,
   ConsistencyQuery,
@@ -52,20 +54,23 @@ export class ProofsService {
       }
       throw new Problem('unauthenticated', { detail: 'Entries need logs:read of an administrator.' })
     }
+    if (tile?.kind === 'entries' && reader.principal) assertReaches(reader.principal, null)
     const bytes = tile && (await this.tree.tile(orgOf(reader), tile))
     if (!tile || !bytes) throw new Problem('not_found', { detail: 'The published log has no such tile.' })
     return { bytes, tile }
   }
 
   /**
-   * The proof that an entry is in the log. An agent gets those of its own entries.
+   * The proof that an entry is in the log. An agent gets those of its own entries, an administrator who is held to a
+   * team those about its agents: a proof shows the bytes of its entry.
    * @throws Problem `log_not_found`; `not_ready` until the next checkpoint covers the entry
    */
   async entryProof(principal: Principal, log_id: string): Promise<EntryProof> {
     const agent_id = principal.kind === 'agent' ? principal.agent_id : null
-    const found = isUuid(log_id)
-      ? await this.tree.entryProof(principal.org_id, log_id, agent_id)
-      : ({ kind: 'missing' } as const)
+    const found =
+      isUuid(log_id) && (await this.isWithin(principal, log_id))
+        ? await this.tree.entryProof(principal.org_id, log_id, agent_id)
+        : ({ kind: 'missing' } as const)
     switch (found.kind) {
       case 'missing':
         throw new Problem('log_not_found', { detail: `Log entry ${log_id} not found` })
@@ -97,13 +102,16 @@ export class ProofsService {
   /**
    * Reads the whole log again (row AG-75). For one agent: its entries, with all that is wrong with the log's order,
    * bytes or tree. Without an agent: everything, which goes beyond that row's 400.
-   * @throws Problem `not_ready` while others are being verified
+   * @throws Problem `not_ready` while others are being verified; to who is held to a team, `forbidden` for everything
+   * and `agent_not_found` for an agent beyond it
    */
   async verify(principal: Principal, agent_id: string | undefined): Promise<Verification> {
     if (this.checks >= CHECKS_AT_ONCE) {
       throw new Problem('not_ready', { detail: 'Other logs are being verified. Try again.', retry_after: 2 })
     }
     const about = principal.kind === 'agent' ? principal.agent_id : (agent_id ?? null)
+    if (about === null) assertReaches(principal, null)
+    else await this.assertAgentWithin(principal, about)
     this.checks++
     try {
       const check = await this.tree.check(principal.org_id, about)
@@ -121,6 +129,21 @@ export class ProofsService {
     } finally {
       this.checks--
     }
+  }
+
+  /** Whether an entry is about an agent within the principal's team; true where there is no team to be held to. */
+  private async isWithin(principal: Principal, log_id: string): Promise<boolean> {
+    const team = teamOf(principal)
+    if (team === null) return true
+    const { org_id } = principal
+    return this.database.withOrg(principal, (tx) => isEntryOfTeam(tx, org_id, team, log_id))
+  }
+
+  private async assertAgentWithin(principal: Principal, agent_id: string): Promise<void> {
+    if (teamOf(principal) === null) return
+    const where = { ...agentsWithin(principal), agent_id }
+    const count = await this.database.withOrg(principal, (tx) => tx.agent.count({ where }))
+    if (count === 0) throw new Problem('agent_not_found', { detail: `Agent ${agent_id} not found` })
   }
 
   /** @throws Problem `validation_failed` for a name that no key can have */

@@ -113,6 +113,8 @@ export interface ConfigEntry extends Common {
     readonly id: string
     readonly op: string
     readonly scope?: string
+    /** Of a team's policy: whose it is. */
+    readonly team?: string
     readonly version?: number
     readonly sha256?: string
   }

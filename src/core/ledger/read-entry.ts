@@ -177,4 +177,6 @@ const isChange = (value: unknown): boolean =>
   typeof value.id === 'string' &&
   typeof value.op === 'string' &&
   (value.version === undefined || isVersion(value.version)) &&
-  isOptional(value.sha256, 'string')
+  isOptional(value.sha256, 'string') &&
+  isOptional(value.scope, 'string') &&
+  isOptional(value.team, 'string')

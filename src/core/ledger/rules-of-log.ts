@@ -42,6 +42,8 @@ export class LogRules {
   private readonly agents = new Map<string, AgentState>()
   private readonly revoked = new Map<string, number>()
   private readonly policies = new Map<string, CurrentPolicy>()
+  private readonly team_policies = new Map<string, string>()
+  private organization_policy: string | null = null
 
   /** @param whole the log is read from its first entry, so that a policy nobody recorded is a finding */
   constructor(private readonly whole: boolean) {}
@@ -102,14 +104,26 @@ export class LogRules {
     }
     const named = entry.policies ?? []
     for (const [i, policy] of named.entries()) this.checkPolicy(index, policy, i, found)
-    const own = agent.policy_id
-    if (allowed && own !== null && !named.some(({ id }) => id === own)) {
-      found.push({
-        kind: 'policy_stale',
-        field: 'policies',
-        detail: `the decision leaves out the policy ${own} of its agent, which entry ${this.policies.get(own)?.index ?? 0} made`,
-      })
-    }
+    if (!allowed) return
+    const team = entry.subject?.team ?? ''
+    this.checkNamed(agent.policy_id, 'its agent', named, found)
+    this.checkNamed(this.team_policies.get(team) ?? null, `the team ${team}`, named, found)
+    this.checkNamed(this.organization_policy, 'the organization', named, found)
+  }
+
+  /** An allow names every policy that applied: one that is left out might have denied. */
+  private checkNamed(
+    policy_id: string | null,
+    owner: string,
+    named: readonly EntryPolicy[],
+    found: Violation[],
+  ): void {
+    if (policy_id === null || named.some(({ id }) => id === policy_id)) return
+    found.push({
+      kind: 'policy_stale',
+      field: 'policies',
+      detail: `the decision leaves out the policy ${policy_id} of ${owner}, which entry ${this.policies.get(policy_id)?.index ?? 0} made`,
+    })
   }
 
   private checkPolicy(index: number, policy: EntryPolicy, i: number, found: Violation[]): void {
@@ -148,10 +162,12 @@ export class LogRules {
     if (change.kind === 'key' && change.op === 'revoked') {
       if (!this.revoked.has(change.id)) this.revoked.set(change.id, index)
     } else if (change.kind === 'policy') {
-      const { id, version, sha256, scope } = change
+      const { id, version, sha256, scope, team } = change
       if (version === undefined || sha256 === undefined) return
       this.policies.set(id, { version, sha256, index })
       if (scope === 'agent' && subject) this.agent(subject.agent_id).policy_id = id
+      if (scope === 'team' && team !== undefined) this.team_policies.set(team, id)
+      if (scope === 'organization') this.organization_policy = id
     } else if (event === 'agent.deleted') {
       this.agent(change.id).inactive = { index }
     } else if (event === 'agent.updated') {

@@ -423,6 +423,23 @@ describe('what must hold between entries', () => {
     expect(found(made)).toEqual([{ kind: 'inactive', index, field: 'entry.decision.effect' }])
   })
 
+  it.each([
+    ['team', { team: 'ops' }, 1],
+    ['team', { team: 'another' }, 0],
+    ['organization', {}, 1],
+  ])('finds an allow that leaves out the policy of the %s %j', (scope, of, findings) => {
+    const made = begun()
+    const entry = made.entries[made.size - 1]?.entry
+    const sha256 = entry?.type === 'decision' ? (entry.policies[0]?.sha256 ?? '') : ''
+    const policy = { kind: 'policy', id: 'pol_wider', op: 'updated', scope, ...of, version: 1, sha256 }
+    made.change('policy.updated', policy)
+    const index = made.decide(A, { action: 'read' })
+    made.decide(A, { action: 'not allowed' })
+    expect(found(made)).toEqual(
+      findings === 0 ? [] : [{ kind: 'policy_stale', index, field: 'entry.policies' }],
+    )
+  })
+
   it('finds a decision that names a policy version that is no longer current, another digest, none, or an unknown one', () => {
     const made = begun()
     const entry = made.entries[made.size - 1]?.entry

@@ -7,8 +7,17 @@ import { type Principal, teamOf } from './principal.js'
  * does not say `within_team` is refused to them by the gatekeeper.
  */
 
-/** The agents within a principal's reach, as a Prisma `where` of `agents`. Combine with filters by `AND`. */
-export function agentsWithin(principal: Principal): { org_id: string; owner_team?: string } {
+/** The agents of one organization, or of one team of it. */
+export interface AgentsWithin {
+  readonly org_id: string
+  readonly owner_team?: string
+}
+
+/**
+ * The agents within a principal's reach, as a Prisma `where` of `agents`; combine it with filters by `AND`. Raw SQL
+ * says `(owner_team IS NULL OR …)` with the same two members.
+ */
+export function agentsWithin(principal: Principal): AgentsWithin {
   const { org_id } = principal
   const team = teamOf(principal)
   return team === null ? { org_id } : { org_id, owner_team: team }

@@ -53,6 +53,11 @@ export const Text = (min: number, max: number) =>
     ApiProperty({ type: String, minLength: min, maxLength: max }),
   )
 
+export const NAME_MESSAGE = 'must be one line of text of 1 to 255 characters'
+
+/** Whether a text can be such a name, apart from white space around it. */
+export const isName = (value: unknown): boolean => isText(value, 1, 255) && /^\P{Cc}*$/u.test(String(value))
+
 /** A name that people gave: one line of 1 to 255 characters, without white space around it. */
 export const Name = () =>
   applyDecorators(
@@ -61,10 +66,10 @@ export const Name = () =>
       {
         name: 'isName',
         validator: {
-          validate: (value: unknown) => isText(value, 1, 255) && /^\P{Cc}*$/u.test(String(value)),
+          validate: isName,
         },
       },
-      { message: 'must be one line of text of 1 to 255 characters' },
+      { message: NAME_MESSAGE },
     ),
     ApiProperty({ type: String, minLength: 1, maxLength: 255 }),
   )
