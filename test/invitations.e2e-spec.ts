@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import type { CreatedAdminKey } from '../src/admin-keys/admin-keys.dto.js'
 import type { AcceptedInvitation, CreatedInvitation, Invitation } from '../src/invitations/invitations.dto.js'
 import type { Organization } from '../src/organizations/organizations.dto.js'
+import { SetupService } from '../src/setup/setup.service.js'
 import { type RunningApp, startApp } from './support/app.js'
 import { type Answer, Client, type ProblemBody, withoutNames } from './support/client.js'
 import { firstOwner, PASSWORD, signIn, tokenOf } from './support/people.js'
@@ -254,6 +255,16 @@ describe('accepting', () => {
     }
     expect((await accept(link)).status).toBe(201)
   })
+})
+
+it('makes one set-up link at the very first start, however many replicas start, and none later', async () => {
+  const setup = app.app.get(SetupService)
+  const links = await Promise.all([setup.firstLink(), setup.firstLink(), setup.firstLink()])
+  const [first, ...others] = links.filter((link) => link !== null)
+  expect([first?.link, others]).toEqual([expect.stringContaining('/dashboard/setup/#token=stp_'), []])
+  expect(await setup.firstLink()).toBeNull()
+  const body = { token: tokenOf(first?.link ?? ''), email: address(), name: 'First', password: PASSWORD }
+  expect((await new Client(app.url).post('/setup', body)).status).toBe(201)
 })
 
 it('answers for an invitation of another organization exactly as for none', async () => {
