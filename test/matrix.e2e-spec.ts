@@ -65,7 +65,10 @@ function read(document: OpenAPIObject): Operation[] {
   )
 }
 
-/** Read from the committed document: tests are not compiled by the plugin that describes every member. */
+/**
+ * Read from the committed document, whose being current CI checks (`npm run openapi:check`): tests are not compiled by
+ * the plugin that describes every member.
+ */
 const committed = JSON.parse(readFileSync(join(__dirname, '..', 'openapi.json'), 'utf8')) as OpenAPIObject
 
 function fieldsOf(path: string, method: (typeof METHODS)[number]): ReadonlySet<string> | null {
@@ -98,12 +101,6 @@ const isSafe = ({ id }: Operation): boolean => !/^Proofs_startEpoch$/.test(id)
 
 it('has every operation: a permission, or a place among the public ones', () => {
   expect(operations.length).toBeGreaterThan(40)
-  const known = Object.values(committed.paths).flatMap((item) =>
-    METHODS.flatMap((method) => item[method] ?? []),
-  )
-  expect(new Set(known.map(({ operationId }) => operationId))).toEqual(
-    new Set(operations.map(({ id }) => id)),
-  )
   const open = operations.filter(({ permission }) => permission === undefined)
   expect(open.filter(({ id }) => !PUBLIC.some((name) => name.test(id))).map(({ id }) => id)).toEqual([])
 })
