@@ -23,6 +23,7 @@ import { AuthenticationModule } from './authentication/authentication.module.js'
 import { DataKeysModule } from './data-keys/data-keys.module.js'
 import { EnforceModule } from './enforce/enforce.module.js'
 import { InvitationsModule } from './invitations/invitations.module.js'
+import { KillSwitchModule } from './kill-switch/kill-switch.module.js'
 import { LedgerModule } from './ledger/ledger.module.js'
 import { ErasureModule } from './erasure/erasure.module.js'
 import { KeysModule } from './keys/keys.module.js'
@@ -67,6 +68,7 @@ const CAPABILITIES = [
   AgentsModule,
   KeysModule,
   PoliciesModule,
+  KillSwitchModule,
   EnforceModule,
   LedgerModule,
   LogsModule,

@@ -77,6 +77,9 @@ const BODIES: Readonly<Record<string, unknown>> = {
   Webhooks_update: { name: 'swept' },
   Webhooks_rotateSecret: {},
   Webhooks_replay: { from: '2026-01-01T00:00:00Z' },
+  KillSwitch_activate: { scope: 'environment', target: 'stage', reason: 'swept' },
+  KillSwitch_deactivate: { scope: 'environment', target: 'stage', reason: 'swept' },
+  KillSwitch_putSettings: { two_people: true },
 }
 
 /** Parameters that name a place in the caller's own log, whoever calls: nothing of another organization. */
@@ -219,6 +222,8 @@ async function stateOf(org_id: string): Promise<string> {
     'webhook_secrets',
     'notification_settings',
     'single_sign_on',
+    'kill_switches',
+    'kill_switch_settings',
   ]) {
     const { rows } = await owner.query(
       `SELECT to_jsonb(t) - 'last_used_at' AS row FROM ${table} AS t WHERE org_id = $1 ORDER BY 1`,

@@ -34,6 +34,7 @@ export const PROBLEMS = {
   session_not_found: { status: 404, title: 'Session not found' },
   link_not_valid: { status: 404, title: 'This link is not valid' },
   webhook_not_found: { status: 404, title: 'Webhook not found' },
+  kill_switch_not_found: { status: 404, title: 'Kill switch not found' },
   log_not_found: { status: 404, title: 'Log entry not found' },
   method_not_allowed: { status: 405, title: 'This method is not served here' },
   not_acceptable: { status: 406, title: 'Only JSON can be answered' },

@@ -22,6 +22,7 @@ import { Clock } from '../platform/clock/clock.js'
 import { KeyRing } from '../platform/crypto/key-ring.js'
 import { Database, FLUSHERS, type Tx } from '../platform/database/database.service.js'
 import { type AppendOutcome, AppendQueue } from './append-queue.js'
+import { activeInstallationKill, appendEverywhere, lockInstallation } from './everywhere.js'
 import * as queries from './ledger.queries.js'
 import { PayloadSealer, type SealedPayload } from './payload.js'
 
@@ -45,7 +46,7 @@ export type Change = Recording &
 interface Recording {
   readonly subject?: Subject
   /** Whose configuration version goes up, so that no decision made before can be committed after. */
-  readonly raises?: { readonly agent_id: string } | 'organization'
+  readonly raises?: { readonly agent_id: string } | 'organization' | 'installation'
   /** The thing before and after, secrets left out. Kept in the erasable payload. */
   readonly before?: Json
   readonly after?: Json
@@ -53,7 +54,8 @@ interface Recording {
 
 /** What was raised by a transaction that has committed. */
 export interface Raised {
-  readonly org_id: string
+  /** Null: every organization. */
+  readonly org_id: string | null
   /** Null: the organization's own version. */
   readonly agent_id: string | null
 }
@@ -64,6 +66,11 @@ export type HotEntry = Omit<queries.AppendRow, 'payload' | 'entry'> & {
   readonly sealed: SealedPayload | null
 }
 
+interface Draft {
+  readonly principal: Principal | SystemActor
+  readonly change: Change
+}
+
 const COLLECTED = Symbol('ledger')
 const MAX_TRIES = 4
 
@@ -71,7 +78,9 @@ const MAX_TRIES = 4
 @Injectable()
 export class LedgerService {
   private readonly logger = new Logger(LedgerService.name)
-  private readonly drafts = new WeakMap<object, { principal: Principal | SystemActor; change: Change }[]>()
+  private readonly drafts = new WeakMap<object, Draft[]>()
+  /** Transactions that open a log, which begins with what stops the whole installation. */
+  private readonly opened = new WeakSet<object>()
   private readonly listeners: ((raised: Raised) => void)[] = []
   private readonly queue: AppendQueue
   readonly sealer: PayloadSealer
@@ -105,6 +114,12 @@ export class LedgerService {
   /** Opens the log of a new organization, in the transaction that makes the organization. */
   async open(tx: Tx, org_id: string): Promise<void> {
     await queries.openLog(tx, org_id, await this.originOf(tx, org_id))
+    this.opened.add(tx)
+  }
+
+  /** Keeps every log as it is until the transaction ends: before a change with `raises: 'installation'`. */
+  lockInstallation(tx: Tx): Promise<void> {
+    return lockInstallation(tx)
   }
 
   /**
@@ -143,15 +158,17 @@ export class LedgerService {
     return this.queue.drain()
   }
 
-  private async flush(
-    tx: Tx,
-    drafts: readonly { principal: Principal | SystemActor; change: Change }[],
-  ): Promise<void> {
+  private async flush(tx: Tx, drafts: readonly Draft[]): Promise<void> {
+    const [first, ...others] = drafts
+    if (first?.change.raises === 'installation') {
+      if (others.length > 0) throw new Error('an installation-wide change is alone in its transaction')
+      return this.flushEverywhere(tx, first)
+    }
     const org_id = this.database.orgOf(tx)
     const agents = new Map<string, number>()
     const raised = new Set(drafts.map(({ change }) => change.raises).filter((raises) => raises !== undefined))
     // In order of agent_id, so that two transactions that raise the same agents cannot wait for each other.
-    const ids = [...raised].flatMap((raises) => (raises === 'organization' ? [] : [raises.agent_id])).sort()
+    const ids = [...raised].flatMap((raises) => (typeof raises === 'string' ? [] : [raises.agent_id])).sort()
     for (const agent_id of new Set(ids)) {
       const version = await queries.raiseAgent(tx, org_id, agent_id)
       if (version === null) throw new Error(`agent ${agent_id} has no configuration version`)
@@ -162,7 +179,8 @@ export class LedgerService {
       const head = await queries.selectHead(tx, org_id)
       if (!head) throw new Error(`organization ${org_id} has no log`)
       const rows: queries.AppendRow[] = []
-      for (const draft of drafts) rows.push(await this.rowOf(org_id, head, raise, agents, draft))
+      for (const draft of await this.withKill(tx, drafts))
+        rows.push(await this.rowOf(org_id, head, raise, agents, draft))
       const results = await queries.appendInTransaction(tx, rows, raise)
       if (results.every((result) => result.outcome === queries.OUTCOME.appended)) break
       // Somebody raised a version between our look and the head lock; nothing was inserted. Look again.
@@ -178,6 +196,25 @@ export class LedgerService {
     })
   }
 
+  /** A new log says so when the installation is stopped. Read after the head: if that moves, both are read again. */
+  private async withKill(tx: Tx, drafts: readonly Draft[]): Promise<readonly Draft[]> {
+    const change = this.opened.has(tx) ? await activeInstallationKill(tx) : null
+    return change ? [...drafts, { principal: SYSTEM, change }] : drafts
+  }
+
+  private async flushEverywhere(tx: Tx, { principal, change }: Draft): Promise<void> {
+    if (!('kill' in change)) throw new Error('only kill switches are written into every log')
+    await lockInstallation(tx)
+    const request_id = 'request_id' in principal ? principal.request_id : undefined
+    await appendEverywhere(tx, this.database.background, this.clock.now(), {
+      event: change.event,
+      kill: change.kill,
+      actor: actorOf(principal),
+      request_id,
+    })
+    this.database.afterCommit(tx, () => this.announce({ org_id: null, agent_id: null }))
+  }
+
   private announce(raised: Raised): void {
     for (const listener of this.listeners) listener(raised)
   }
@@ -187,7 +224,7 @@ export class LedgerService {
     head: queries.Head,
     raise: boolean,
     agents: ReadonlyMap<string, number>,
-    { principal, change }: { principal: Principal | SystemActor; change: Change },
+    { principal, change }: Draft,
   ): Promise<queries.AppendRow> {
     const ts = this.clock.now()
     const id = uuidv7(ts, randomBytes(10))

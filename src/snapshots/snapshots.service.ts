@@ -53,7 +53,8 @@ export class SnapshotsService {
   ) {
     this.snapshots = new SnapshotCache(settings.snapshot_cache_agents)
     ledger.onRaised(({ org_id, agent_id }) => {
-      if (agent_id === null) this.dropOrganization(org_id)
+      if (org_id === null) this.dropAll()
+      else if (agent_id === null) this.dropOrganization(org_id)
       else this.dropAgent(org_id, agent_id)
     })
   }
@@ -106,6 +107,11 @@ export class SnapshotsService {
     this.overtake()
     for (const { principal } of this.snapshots.all())
       if (principal.org_id === org_id) this.snapshots.drop(principal.key_hash)
+  }
+
+  dropAll(): void {
+    this.overtake()
+    for (const { principal } of this.snapshots.all()) this.snapshots.drop(principal.key_hash)
   }
 
   /** Drops every kept snapshot whose versions differ from what the poll saw. */

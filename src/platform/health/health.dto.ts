@@ -37,6 +37,13 @@ class AgentCountDto {
   active: number
 }
 
+class KillSwitchCountDto {
+  /** How many are active, of all organizations. */
+  active: number
+  /** True while everything is stopped. */
+  installation: boolean
+}
+
 class DatabaseStateDto {
   connected: boolean
   latency_ms: number
@@ -52,6 +59,8 @@ class SystemDto {
 export class StatisticsDto {
   status: 'healthy' | 'degraded' | 'unhealthy'
   agents: AgentCountDto | null
+  /** At most 5 seconds old; null while they cannot be counted. */
+  kill_switches: KillSwitchCountDto | null
   database: DatabaseStateDto
   system: SystemDto
 }

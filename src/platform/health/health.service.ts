@@ -45,10 +45,18 @@ export class HealthService {
   }
 
   async stats(): Promise<StatisticsDto> {
-    const [database, agents] = await Promise.all([this.readiness.one('database'), this.statistics.agents()])
+    const [database, agents, kills] = await Promise.all([
+      this.readiness.one('database'),
+      this.statistics.agents(),
+      this.statistics.killSwitches(),
+    ])
     return {
       status: database.state,
       agents,
+      kill_switches: kills && {
+        active: kills.reduce((sum, { count }) => sum + count, 0),
+        installation: kills.some(({ scope, count }) => scope === 'installation' && count > 0),
+      },
       database: { connected: database.state !== 'unhealthy', latency_ms: database.latency_ms },
       system: { uptime_seconds: uptime(), environment: this.settings.node_env },
     }

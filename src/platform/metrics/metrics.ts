@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { Problem } from '../../core/problems.js'
 import { primary } from '../cluster/worker.js'
+import { KILL_SCOPES } from '../../core/policy/stages/kill.js'
 import { Settings } from '../config/settings.js'
 import { LabelBudget } from './label-budget.js'
 
@@ -126,6 +127,24 @@ export class Metrics {
     }
   }
 
+  /** Feeds the gauge of active kill switches at each scrape. */
+  onKillSwitches(read: () => Promise<readonly { scope: string; count: number }[]>): void {
+    new Gauge({
+      name: 'agentguard_kill_switch_active',
+      help: 'Kill switches that are active, by scope',
+      labelNames: ['scope'],
+      // Every worker counts the same rows.
+      aggregator: 'max',
+      registers: [this.registry],
+      async collect() {
+        const counts = await within(GAUGE_TIMEOUT_MS, read)
+        if (!counts) return
+        for (const scope of KILL_SCOPES) this.labels(scope).set(0)
+        for (const { scope, count } of counts) this.labels(scope).set(count)
+      },
+    })
+  }
+
   /** Feeds a gauge at each scrape. The capability that knows the number registers itself once. */
   onCollect(source: GaugeSource, read: () => number | Promise<number>): void {
     this.sources.set(source, read)
@@ -200,10 +219,7 @@ export class Metrics {
 }
 
 /** The value, or undefined when there is no source, it fails, or it takes too long. */
-async function within(
-  timeout_ms: number,
-  read?: () => number | Promise<number>,
-): Promise<number | undefined> {
+async function within<T>(timeout_ms: number, read?: () => T | Promise<T>): Promise<T | undefined> {
   if (!read) return undefined
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<undefined>((resolve) => {

@@ -1,0 +1,100 @@
+import type { Pool } from 'pg'
+import type { Subject } from '../core/ledger/entry.js'
+import type { KillScope } from '../core/policy/stages/kill.js'
+import { Prisma } from '../generated/prisma/client.js'
+import type { Tx } from '../platform/database/database.service.js'
+import type { TargetColumns } from './kill-target.js'
+
+/** The agent, held until the commit as by whoever changes it, named as entries do. */
+export async function lockSubject(tx: Tx, org_id: string, agent_id: string): Promise<Subject | null> {
+  const rows = await tx.$queryRaw<Subject[]>`
+    SELECT agent_id, environment, owner_team AS team
+    FROM agents WHERE org_id = ${org_id} AND agent_id = ${agent_id} FOR NO KEY UPDATE`
+  return rows[0] ?? null
+}
+
+/** Kill switches of one organization change one transaction at a time: so two people are told apart. */
+export async function lockKillSwitches(tx: Tx, org_id: string): Promise<void> {
+  await tx.$executeRaw`SELECT pg_advisory_xact_lock(72707372, hashtext(${org_id}))`
+}
+
+export interface KillRow extends TargetColumns {
+  kill_id: string
+  scope: KillScope
+  reason: string
+  activated_by: string
+  activated_at: Date
+  release_by: string | null
+  release_reason: string | null
+  release_at: Date | null
+  deactivated_by: string | null
+  deactivated_reason: string | null
+  deactivated_at: Date | null
+}
+
+/** Which switches are wanted. Undefined members do not filter. */
+export interface KillFilter {
+  readonly org_id: string
+  /** Only those that reach agents of this team. */
+  readonly team: string | null
+  readonly include_ended: boolean
+  readonly kill_id?: string
+  readonly scope?: KillScope
+  readonly target?: string | null
+}
+
+/**
+ * The organization's switches and the installation's, newest first. A team's administrator sees what stops agents of
+ * that team.
+ */
+function switches({ org_id, team, include_ended, kill_id, scope, target }: KillFilter): Prisma.Sql {
+  const conditions = [Prisma.sql`true`]
+  if (!include_ended) conditions.push(Prisma.sql`s.deactivated_at IS NULL`)
+  if (kill_id !== undefined) conditions.push(Prisma.sql`s.kill_id = ${kill_id}`)
+  if (scope !== undefined) conditions.push(Prisma.sql`s.scope = ${scope}`)
+  if (target !== undefined) {
+    conditions.push(
+      Prisma.sql`COALESCE(s.environment, s.team, s.key_id, s.agent_id, s.action) IS NOT DISTINCT FROM ${target}::text`,
+    )
+  }
+  if (team !== null) {
+    conditions.push(Prisma.sql`(s.team IS NULL OR s.team = ${team}) AND (s.agent_id IS NULL OR EXISTS (
+      SELECT FROM agents a WHERE a.org_id = ${org_id} AND a.agent_id = s.agent_id AND a.owner_team = ${team}))`)
+  }
+  return Prisma.sql`
+    FROM (
+      SELECT kill_id, scope, environment, team, agent_id, key_id, action, reason, activated_by, activated_at,
+             release_by, release_reason, release_at, deactivated_by, deactivated_reason, deactivated_at
+      FROM kill_switches WHERE org_id = ${org_id}
+      UNION ALL
+      SELECT kill_id, 'installation', NULL, NULL, NULL, NULL, NULL, reason, activated_by, activated_at,
+             NULL, NULL, NULL, deactivated_by, deactivated_reason, deactivated_at
+      FROM installation_kills
+    ) s WHERE ${Prisma.join(conditions, ' AND ')}`
+}
+
+export function selectKills(tx: Tx, filter: KillFilter, limit: number, offset: number): Promise<KillRow[]> {
+  return tx.$queryRaw<KillRow[]>`
+    SELECT s.* ${switches(filter)} ORDER BY s.activated_at DESC, s.kill_id LIMIT ${limit} OFFSET ${offset}`
+}
+
+export async function countKills(tx: Tx, filter: KillFilter): Promise<number> {
+  const rows = await tx.$queryRaw<{ count: number }[]>`SELECT count(*)::integer AS count ${switches(filter)}`
+  return rows[0]?.count ?? 0
+}
+
+/** How many switches are active, by scope, over all organizations: the operator's numbers. */
+export async function countActive(pool: Pool): Promise<{ scope: string; count: number }[]> {
+  const { rows } = await pool.query<{ scope: string; count: number }>(
+    `SELECT scope, count(*)::integer AS count FROM kill_switches WHERE deactivated_at IS NULL GROUP BY scope
+     UNION ALL
+     SELECT 'installation', count(*)::integer FROM installation_kills WHERE deactivated_at IS NULL`,
+  )
+  return rows
+}
+
+/** Every organization, for what an installation-wide switch has to tell each. */
+export async function selectOrganizationIds(pool: Pool): Promise<string[]> {
+  const { rows } = await pool.query<{ org_id: string }>('SELECT org_id FROM organizations ORDER BY org_id')
+  return rows.map(({ org_id }) => org_id)
+}

@@ -1,0 +1,345 @@
+import { Injectable, Logger } from '@nestjs/common'
+import { randomBytes } from 'node:crypto'
+import { ID_BYTES, makeId } from '../core/ids.js'
+import type { Subject } from '../core/ledger/entry.js'
+import type { KillScope } from '../core/policy/stages/kill.js'
+import { Problem } from '../core/problems.js'
+import { actorOf, LedgerService, SYSTEM, type SystemActor } from '../ledger/ledger.service.js'
+import { type Principal, teamOf } from '../platform/access/principal.js'
+import { Clock } from '../platform/clock/clock.js'
+import { Database, type Tx } from '../platform/database/database.service.js'
+import { DEFAULT_LIMIT, type Listed } from '../platform/http/page.dto.js'
+import type {
+  ActivateKillSwitch,
+  DeactivateKillSwitch,
+  KillSwitch,
+  KillSwitchSettings,
+  ListKillSwitches,
+} from './kill-switch.dto.js'
+import * as queries from './kill-switch.queries.js'
+import { findTarget, lockAgentOf, targetOf } from './kill-target.js'
+
+/** What was stopped, for who has something waiting in its scope. */
+export interface Killed {
+  readonly org_id: string
+  readonly kill_id: string
+  readonly scope: KillScope
+  /** The environment, team, agent id, key id or action pattern; null for the widest two scopes. */
+  readonly target: string | null
+  /** Of scope `key`: whose key it is; of scope `agent`: the agent. */
+  readonly agent_id: string | null
+}
+
+/** Runs in the transaction that activates the switch, or for `installation` in one of each organization after it. */
+export type KillListener = (tx: Tx, principal: Principal | SystemActor, killed: Killed) => Promise<void>
+
+/** How long the first of two people waits for the second. */
+const RELEASE_MS = 15 * 60_000
+/** Patterns are tried one after the other on every request of the organization. */
+const MAX_ACTIONS = 100
+
+/**
+ * Stops and lets go on. A switch raises the version of its scope in the transaction that writes it and its entry, so
+ * no decision made before it is committed after it, on any replica.
+ */
+@Injectable()
+export class KillSwitchService {
+  private readonly logger = new Logger(KillSwitchService.name)
+  private readonly listeners: KillListener[] = []
+
+  constructor(
+    private readonly database: Database,
+    private readonly ledger: LedgerService,
+    private readonly clock: Clock,
+  ) {}
+
+  /** Registers who is told of every activation, within its transaction. What it throws undoes the activation. */
+  onKill(listener: KillListener): void {
+    this.listeners.push(listener)
+  }
+
+  /**
+   * Activates a switch; one that is active already is answered as it is.
+   * @throws Problem as `findTarget`; `conflict` when 100 action patterns are active
+   */
+  async activate(principal: Principal, { scope, target, reason }: ActivateKillSwitch): Promise<KillSwitch> {
+    const { kill, made } = await this.database.withOrg(principal, async (tx) => {
+      await this.lock(tx, principal, scope)
+      const { columns, subject } = await findTarget(tx, principal, scope, target)
+      const active = await this.findActive(tx, principal, scope, targetOf(columns))
+      if (active) return { kill: active, made: false }
+      const kill_id = makeId('kil_', randomBytes(ID_BYTES))
+      await this.assertFew(tx, principal, scope)
+      if (scope !== 'installation') {
+        const by = { activated_by: actorOf(principal).id, activated_at: new Date(this.clock.now()) }
+        const { org_id } = principal
+        await tx.killSwitch.create({ data: { org_id, kill_id, scope, ...columns, reason, ...by } })
+        await this.tell(tx, principal, {
+          org_id,
+          kill_id,
+          scope,
+          target: targetOf(columns),
+          ...agentOf(columns),
+        })
+      }
+      await this.record(tx, principal, 'activated', { kill_id, scope, ...columns }, subject, reason)
+      return { kill: kill_id, made: true }
+    })
+    if (typeof kill !== 'string') return view(kill)
+    if (made && scope === 'installation') await this.tellEverybody(kill)
+    this.logger.warn({ kill_id: kill, scope, target, by: actorOf(principal) }, 'a kill switch was activated')
+    return this.get(principal, kill)
+  }
+
+  /**
+   * Ends a switch. Where two people are needed, the first is noted and the switch stays active.
+   * @throws Problem `kill_switch_not_found` when there is none, also for one of another organization or team;
+   * `forbidden` as for activating it; `validation_failed` unless it is named in exactly one way; `conflict` when the
+   * same person asks twice
+   */
+  async deactivate(principal: Principal, body: DeactivateKillSwitch): Promise<KillSwitch> {
+    assertNamedOnce(body)
+    const kill_id = await this.database.withOrg(principal, async (tx) => {
+      // The scope decides which lock is needed, so it is looked up before and again under the lock.
+      const named = await this.named(tx, principal, body)
+      await this.lock(tx, principal, named.scope)
+      const row = await this.named(tx, principal, { kill_id: named.kill_id })
+      if (row.deactivated_at) return row.kill_id
+      const { scope } = row
+      await findTarget(tx, principal, scope, targetOf(row) ?? undefined)
+      if (scope === 'organization' && (await this.needsAnother(tx, principal, row, body.reason))) {
+        return row.kill_id
+      }
+      const subject =
+        row.agent_id === null
+          ? undefined
+          : await lockAgentOf(tx, principal, row.agent_id, missing(row.kill_id))
+      if (scope !== 'installation') {
+        await tx.killSwitch.update({
+          where: { org_id_kill_id: { org_id: principal.org_id, kill_id: row.kill_id } },
+          data: {
+            deactivated_by: actorOf(principal).id,
+            deactivated_reason: body.reason,
+            deactivated_at: new Date(this.clock.now()),
+          },
+        })
+      }
+      await this.record(tx, principal, 'deactivated', row, subject, body.reason)
+      return row.kill_id
+    })
+    const kill = await this.get(principal, kill_id)
+    const { scope, target, state } = kill
+    this.logger.warn({ kill_id, scope, target, state, by: actorOf(principal) }, 'a kill switch was released')
+    return kill
+  }
+
+  /** What is stopped, newest first; a team's administrator sees what stops agents of that team. */
+  async list(
+    principal: Principal,
+    { include_ended, limit, offset }: ListKillSwitches,
+  ): Promise<Listed<KillSwitch>> {
+    const filter = { ...this.scopeOf(principal), include_ended: include_ended ?? false }
+    return this.database.withOrg(principal, async (tx) => ({
+      items: (await queries.selectKills(tx, filter, limit ?? DEFAULT_LIMIT, offset ?? 0)).map(view),
+      total: await queries.countKills(tx, filter),
+    }))
+  }
+
+  async getSettings({ org_id }: Principal): Promise<KillSwitchSettings> {
+    const found = await this.database.withOrg({ org_id }, (tx) =>
+      tx.killSwitchSettings.findUnique({ where: { org_id }, select: { two_people: true } }),
+    )
+    return found ?? { two_people: false }
+  }
+
+  /** @throws Problem `conflict` when the second person would be waived while an organization-wide switch is active */
+  async putSettings(principal: Principal, { two_people }: KillSwitchSettings): Promise<KillSwitchSettings> {
+    const { org_id } = principal
+    return this.database.withOrg(principal, async (tx) => {
+      await queries.lockKillSwitches(tx, org_id)
+      const before = await this.twoPeople(tx, principal)
+      if (before === two_people) return { two_people }
+      if (!two_people && (await this.findActive(tx, principal, 'organization', null))) {
+        throw new Problem('conflict', {
+          detail: 'An organization-wide kill switch is active. End it first, with the two people it needs.',
+        })
+      }
+      await tx.killSwitchSettings.upsert({
+        where: { org_id },
+        create: { org_id, two_people },
+        update: { two_people },
+      })
+      await this.ledger.append(tx, principal, {
+        event: 'kill_switch.settings_updated',
+        change: { kind: 'kill_switch_settings', id: org_id, op: 'updated' },
+        before: { two_people: before },
+        after: { two_people },
+      })
+      return { two_people }
+    })
+  }
+
+  /** One kill switch. @throws Problem `kill_switch_not_found` */
+  async get(principal: Principal, kill_id: string): Promise<KillSwitch> {
+    return view(await this.database.withOrg(principal, (tx) => this.named(tx, principal, { kill_id })))
+  }
+
+  private lock(tx: Tx, { org_id }: Principal, scope: KillScope): Promise<void> {
+    return scope === 'installation' ? this.ledger.lockInstallation(tx) : queries.lockKillSwitches(tx, org_id)
+  }
+
+  private scopeOf(principal: Principal): { org_id: string; team: string | null } {
+    return { org_id: principal.org_id, team: teamOf(principal) }
+  }
+
+  private async findActive(tx: Tx, principal: Principal, scope: KillScope, target: string | null) {
+    const filter = { org_id: principal.org_id, team: null, include_ended: false, scope, target }
+    return (await queries.selectKills(tx, filter, 1, 0))[0]
+  }
+
+  /** The switch that a request names. @throws Problem `kill_switch_not_found` */
+  private async named(
+    tx: Tx,
+    principal: Principal,
+    { kill_id, scope, target }: Pick<DeactivateKillSwitch, 'kill_id' | 'scope' | 'target'>,
+  ): Promise<queries.KillRow> {
+    const filter =
+      kill_id === undefined
+        ? { include_ended: false, ...(scope && { scope }), target: target ?? null }
+        : { include_ended: true, kill_id }
+    const [row] = await queries.selectKills(tx, { ...this.scopeOf(principal), ...filter }, 1, 0)
+    if (!row) throw missing(kill_id ?? [scope, target].filter(Boolean).join(' '))
+    return row
+  }
+
+  /** Whether somebody else must ask too; if so, notes who asked first and why. */
+  private async needsAnother(
+    tx: Tx,
+    principal: Principal,
+    { kill_id, release_by, release_at }: queries.KillRow,
+    reason: string,
+  ): Promise<boolean> {
+    if (!(await this.twoPeople(tx, principal))) return false
+    const now = this.clock.now()
+    const { org_id } = principal
+    const by = actorOf(principal).id
+    if (release_by !== null && release_at && now - release_at.getTime() < RELEASE_MS) {
+      if (release_by !== by) return false
+      throw new Problem('conflict', {
+        detail: 'You have asked for this already. A second, different person must ask within 15 minutes.',
+      })
+    }
+    await tx.killSwitch.update({
+      where: { org_id_kill_id: { org_id, kill_id } },
+      data: { release_by: by, release_reason: reason, release_at: new Date(now) },
+    })
+    await this.ledger.append(tx, principal, {
+      event: 'kill_switch.release_requested',
+      change: { kind: 'kill_switch', id: kill_id, op: 'release_requested' },
+      after: { reason },
+    })
+    return true
+  }
+
+  private async twoPeople(tx: Tx, { org_id }: Principal): Promise<boolean> {
+    const settings = await tx.killSwitchSettings.findUnique({ where: { org_id } })
+    return settings?.two_people ?? false
+  }
+
+  private async assertFew(tx: Tx, { org_id }: Principal, scope: KillScope): Promise<void> {
+    if (scope !== 'action') return
+    const active = await queries.countKills(tx, { org_id, team: null, include_ended: false, scope })
+    if (active >= MAX_ACTIONS) {
+      throw new Problem('conflict', {
+        detail: `${MAX_ACTIONS} action patterns are stopped already; end some.`,
+      })
+    }
+  }
+
+  private async record(
+    tx: Tx,
+    principal: Principal,
+    op: 'activated' | 'deactivated',
+    row: Pick<
+      queries.KillRow,
+      'kill_id' | 'scope' | 'environment' | 'team' | 'agent_id' | 'key_id' | 'action'
+    >,
+    subject: Subject | undefined,
+    reason: string,
+  ): Promise<void> {
+    const { kill_id: id, scope } = row
+    const target = targetOf(row)
+    await this.ledger.append(tx, principal, {
+      event: `kill_switch.${op}` as const,
+      kill: { id, op, scope, ...(target !== null && { target }), reason },
+      ...(subject && { subject }),
+      raises: raisedBy(scope, subject),
+    })
+  }
+
+  private async tell(tx: Tx, principal: Principal | SystemActor, killed: Killed): Promise<void> {
+    for (const listener of this.listeners) await listener(tx, principal, killed)
+  }
+
+  /**
+   * After an installation-wide switch: nothing of another organization can be changed in its transaction. What waits
+   * there cannot be used meanwhile, because every decision is denied; a failure is logged and changes nothing of that.
+   */
+  private async tellEverybody(kill_id: string): Promise<void> {
+    if (this.listeners.length === 0) return
+    for (const org_id of await queries.selectOrganizationIds(this.database.background)) {
+      const killed = { org_id, kill_id, scope: 'installation', target: null, agent_id: null } as const
+      try {
+        await this.database.withOrg({ org_id }, (tx) => this.tell(tx, SYSTEM, killed))
+      } catch (error) {
+        this.logger.error({ err: error, org_id }, 'what waited in an organization was not cancelled')
+      }
+    }
+  }
+}
+
+function raisedBy(scope: KillScope, subject: Subject | undefined) {
+  if (subject) return { agent_id: subject.agent_id }
+  return scope === 'installation' ? 'installation' : 'organization'
+}
+
+const agentOf = ({ agent_id }: { agent_id: string | null }) => ({ agent_id })
+
+function assertNamedOnce({ kill_id, scope, target }: DeactivateKillSwitch): void {
+  const fault =
+    kill_id === undefined && scope === undefined
+      ? { path: 'kill_id', message: 'give kill_id, or scope and target' }
+      : kill_id !== undefined && (scope !== undefined || target !== undefined)
+        ? { path: 'scope', message: 'is not given beside kill_id' }
+        : null
+  if (fault) throw new Problem('validation_failed', { errors: [fault] })
+}
+
+function view(row: queries.KillRow): KillSwitch {
+  const { kill_id, scope, reason, activated_by, activated_at } = row
+  const { release_by, release_reason, release_at, deactivated_by, deactivated_reason, deactivated_at } = row
+  return {
+    kill_id,
+    scope,
+    target: targetOf(row),
+    state: deactivated_at ? 'ended' : 'active',
+    reason,
+    activated_by,
+    activated_at,
+    release:
+      release_by !== null && release_at && !deactivated_at
+        ? {
+            by: release_by,
+            reason: release_reason ?? '',
+            at: release_at,
+            expires_at: new Date(release_at.getTime() + RELEASE_MS),
+          }
+        : null,
+    deactivated_by,
+    deactivated_reason,
+    deactivated_at,
+  }
+}
+
+const missing = (named: string) =>
+  new Problem('kill_switch_not_found', { detail: `No kill switch ${named} found` })
