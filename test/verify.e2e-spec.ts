@@ -246,6 +246,27 @@ if (!python || !openssl)
       const firstOf = ({ findings: [first] }: Verdict) => [first?.kind, first?.index]
       expect([name, code, ...firstOf(verdict)]).toEqual([name, 1, ...firstOf(mine)])
     }
+    for (const [scope, target] of [
+      ['organization', undefined],
+      ['installation', undefined],
+      ['environment', 'prod'],
+      ['team', 'ops'],
+      ['agent', 'agt_a'],
+      ['key', 'key_agt_a'],
+    ] as const) {
+      const killed = new MadeLog()
+      killed.policy('agt_a', { allow: [{ action: 'read' }] })
+      killed.kill('activated', scope, target)
+      killed.decide('agt_a', { action: 'write' })
+      const index = killed.decide('agt_a', { action: 'read' })
+      killed.kill('deactivated', scope, target)
+      killed.decide('agt_a', { action: 'read' })
+      file('second-killed.ndjson', killed.lines())
+      const mine = await ours('second-killed.ndjson')
+      const { verdict } = await second('second-killed.ndjson')
+      for (const { findings } of [mine, verdict])
+        expect(findings.map((finding) => [finding.kind, finding.index])).toEqual([['killed', index]])
+    }
     const strange = new MadeLog()
     file('other-key.txt', [strange.vkey])
     const { verdict } = await second('log.ndjson', '--key', 'other-key.txt')

@@ -165,6 +165,7 @@ class Verifier:
         self.lost = {}  # index -> agent: payloads that are gone, until an entry records why
         self.gone = set()  # the same for expired entries
         self.expired = 0
+        self.kills = {}
         self.entries = self.lines = self.redacted = self.next = 0
         self.decisions = {"allow": 0, "deny": 0, "pending": 0}
 
@@ -296,8 +297,31 @@ class Verifier:
         for digest in named:
             if digest not in self.digests:
                 self.find("policy", index, "the bundle has no policy with the digest " + digest)
+        self.check_kills(index, entry)
         if entry["type"] == "decision":
             self.decisions[entry["decision"]["effect"]] += 1
+
+    def check_kills(self, index, entry):
+        """No allow between the activation of a kill switch that covers it and its deactivation.
+
+        Patterns of actions are not read here: src/core/policy/pattern.ts says what they match.
+        """
+        kill = entry.get("kill")
+        if entry["type"] == "kill":
+            if kill["op"] == "deactivated":
+                self.kills.pop(kill["id"], None)
+            else:
+                self.kills.setdefault(kill["id"], (index, kill["scope"], kill.get("target")))
+        elif entry["type"] == "decision" and entry["decision"]["effect"] == "allow":
+            subject = entry["subject"]
+            named = {"installation": None, "organization": None, "environment": subject.get("environment"),
+                     "team": subject.get("team"), "agent": subject.get("agent_id"),
+                     "key": entry["actor"].get("key_id")}
+            for since, scope, target in self.kills.values():
+                if scope in named and named[scope] == target:
+                    return self.find("killed", index, "allowed, though entry %d had stopped the %s %s"
+                                     % (since, scope, target or ""))
+        return None
 
     def check_payload(self, index, commitment, part):
         if (commitment is None) != (part is None):

@@ -120,6 +120,7 @@ export const AGENT_PERMISSIONS: ReadonlySet<Permission> = new Set<Permission>([
   'decisions:create',
   'logs:create',
   'logs:read',
+  'events:read',
 ])
 
 export function permissionsOf(role: Role): ReadonlySet<Permission> {

@@ -81,6 +81,7 @@ export class LedgerService {
   private readonly drafts = new WeakMap<object, Draft[]>()
   /** Transactions that open a log, which begins with what stops the whole installation. */
   private readonly opened = new WeakSet<object>()
+  private readonly appended: ((org_id: string) => void)[] = []
   private readonly listeners: ((raised: Raised) => void)[] = []
   private readonly queue: AppendQueue
   readonly sealer: PayloadSealer
@@ -143,6 +144,16 @@ export class LedgerService {
     return this.queue.hasRoom(org_id, entries)
   }
 
+  /** Told after the commit of whatever this process appends: there is something new in this log. */
+  onAppended(listener: (org_id: string) => void): void {
+    this.appended.push(listener)
+  }
+
+  /** Said by who has submitted entries and seen them appended. */
+  tellAppended(org_id: string): void {
+    for (const listener of this.appended) listener(org_id)
+  }
+
   /** Told after the commit of every transaction that raised a version in this process. */
   onRaised(listener: (raised: Raised) => void): void {
     this.listeners.push(listener)
@@ -191,6 +202,7 @@ export class LedgerService {
       }
     }
     this.database.afterCommit(tx, () => {
+      this.tellAppended(org_id)
       for (const agent_id of agents.keys()) this.announce({ org_id, agent_id })
       if (raise) this.announce({ org_id, agent_id: null })
     })

@@ -11,6 +11,7 @@ import type { VerifyTools } from '../../src/core/ledger/verify.js'
 import { type CompiledPolicy, compilePolicy } from '../../src/core/policy/compile.js'
 import { decide, ENGINE, NO_FACTS } from '../../src/core/policy/decide.js'
 import { recordedDecision } from '../../src/core/policy/replay.js'
+import type { KillScope } from '../../src/core/policy/stages/kill.js'
 import { readRequest } from '../../src/core/policy/request.js'
 import { verifyEd25519 } from '../../src/ledger/signing.js'
 
@@ -172,6 +173,21 @@ export class MadeLog {
         config: { installation: 1, organization: this.organization, agent: this.agentOf(agent_id).version },
         action: { raw: action, key: action },
         report: { allowed, result: 'success' },
+      },
+      null,
+    )
+  }
+
+  /** A kill switch comes or goes. */
+  kill(op: 'activated' | 'deactivated', scope: KillScope, target?: string, id = `kil_${scope}`): number {
+    return this.append(
+      {
+        ...this.common(),
+        type: 'kill',
+        event: `kill_switch.${op}`,
+        actor: { kind: 'root', id: 'root' },
+        config: { installation: 1, organization: ++this.organization },
+        kill: { id, op, scope, ...(target !== undefined && { target }), reason: 'made' },
       },
       null,
     )

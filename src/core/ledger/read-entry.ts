@@ -11,6 +11,7 @@ import {
   type ConfigEntry,
   type ConfigVersions,
   ENTRY_MAX_BYTES,
+  type KillEntry,
   type EntryPolicy,
   type PayloadCommitment,
   type RedactionEntry,
@@ -27,10 +28,11 @@ export interface ReadEntry {
   readonly actor: Actor
   readonly config: ConfigVersions
   readonly subject?: Subject
-  readonly action?: { readonly key: string }
+  readonly action?: { readonly key: string; readonly raw?: string }
   readonly decision?: { readonly effect: 'allow' | 'deny' | 'pending' }
   readonly policies?: readonly EntryPolicy[]
   readonly report?: { readonly allowed: boolean; readonly decision_id?: string }
+  readonly kill?: KillEntry['kill']
   readonly change?: ConfigEntry['change']
   readonly approval?: { readonly decision_id?: string }
   readonly redaction?: RedactionEntry['redaction']
@@ -89,6 +91,7 @@ function firstWrong(entry: Members): string | null {
   if (type === 'decision') return wrongDecision(entry)
   if (type === 'action') return wrongAction(entry)
   if (type === 'redaction') return isRedaction(entry.redaction) ? null : 'redaction'
+  if (type === 'kill') return isKill(entry.kill, event) ? null : 'kill'
   return type === 'config' && !isChange(entry.change) ? 'change' : null
 }
 
@@ -171,6 +174,24 @@ const isRedaction = (value: unknown): boolean =>
   isVersion(value.count) &&
   typeof value.reason === 'string' &&
   isOptional(value.agent_id, 'string')
+const KILL_TARGETS: Readonly<Record<string, boolean>> = {
+  installation: false,
+  organization: false,
+  environment: true,
+  team: true,
+  agent: true,
+  key: true,
+  action: true,
+}
+const isKill = (value: unknown, event: string): boolean =>
+  isMembers(value) &&
+  typeof value.id === 'string' &&
+  (value.op === 'activated' || value.op === 'deactivated') &&
+  event === `kill_switch.${value.op}` &&
+  typeof value.reason === 'string' &&
+  typeof value.scope === 'string' &&
+  Object.hasOwn(KILL_TARGETS, value.scope) &&
+  (KILL_TARGETS[value.scope] ? typeof value.target === 'string' : value.target === undefined)
 const isChange = (value: unknown): boolean =>
   isMembers(value) &&
   typeof value.kind === 'string' &&

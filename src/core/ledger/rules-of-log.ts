@@ -5,6 +5,7 @@
 import type { Json } from './canonical.js'
 import type { EntryPolicy } from './entry.js'
 import type { FindingKind } from './findings.js'
+import { KillsOfLog } from './kills-of-log.js'
 import type { ReadEntry } from './read-entry.js'
 
 export interface Violation {
@@ -40,6 +41,7 @@ export class LogRules {
   private organization_at = 0
   private organization_inactive: Since | null = null
   private readonly agents = new Map<string, AgentState>()
+  private readonly kills = new KillsOfLog()
   private readonly revoked = new Map<string, number>()
   private readonly policies = new Map<string, CurrentPolicy>()
   private readonly team_policies = new Map<string, string>()
@@ -53,6 +55,7 @@ export class LogRules {
     const found: Violation[] = []
     this.checkVersions(index, entry, found)
     if (entry.type === 'decision') this.checkDecision(index, entry, found)
+    if (entry.type === 'kill' && entry.kill) this.kills.record(index, entry.kill)
     if (entry.type === 'config') this.record(index, entry, payload)
     return found
   }
@@ -101,6 +104,15 @@ export class LogRules {
           detail: `the agent ${agent_id} was allowed something, though entry ${inactive.index} had made ${who} inactive`,
         })
       }
+    }
+    const killed = allowed ? this.kills.covering(entry) : null
+    if (killed) {
+      const { scope, target } = killed.kill
+      found.push({
+        kind: 'killed',
+        field: 'decision.effect',
+        detail: `the agent ${agent_id} was allowed something, though entry ${killed.index} had stopped the ${scope}${target === undefined ? '' : ` ${target}`}`,
+      })
     }
     const named = entry.policies ?? []
     for (const [i, policy] of named.entries()) this.checkPolicy(index, policy, i, found)

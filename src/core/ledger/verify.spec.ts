@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { type EntryLine, formatLine } from './bundle.js'
 import { canonicalize } from './canonical.js'
 import { checkAlone } from './check-entry.js'
+import type { KillScope } from '../policy/stages/kill.js'
 import type { Finding, FindingKind } from './findings.js'
 import { parseVerifierKey } from './note.js'
 import { BundleVerifier, type Verdict, type VerifyOptions } from './verify.js'
@@ -438,6 +439,53 @@ describe('what must hold between entries', () => {
     expect(found(made)).toEqual(
       findings === 0 ? [] : [{ kind: 'policy_stale', index, field: 'entry.policies' }],
     )
+  })
+
+  it.each<[KillScope, string | undefined, string | undefined]>([
+    ['installation', undefined, undefined],
+    ['organization', undefined, undefined],
+    ['environment', 'prod', 'dev'],
+    ['team', 'ops', 'sales'],
+    ['agent', A, 'agt_other'],
+    ['key', `key_${A}`, 'key_other'],
+    ['action', 'READ', 'write:*'],
+  ])('finds an allow while a kill switch stops the %s %s', (scope, target, other) => {
+    const made = begun()
+    const activated = made.kill('activated', scope, target)
+    made.decide(A, { action: 'write' }) // no allow
+    expect(found(made)).toEqual([])
+    const index = made.decide(A, { action: 'read' })
+    expect(found(made)).toEqual([{ kind: 'killed', index, field: 'entry.decision.effect' }])
+    const [finding] = verdictOf(made.lines()).findings
+    expect(finding?.detail).toContain(`entry ${activated} had stopped the ${scope}`)
+    made.kill('deactivated', scope, target)
+    made.decide(A, { action: 'read' })
+    expect(found(made)).toHaveLength(1)
+    if (other === undefined) return
+    const beside = begun()
+    beside.kill('activated', scope, other)
+    beside.decide(A, { action: 'read' })
+    expect(found(beside)).toEqual([])
+  })
+
+  it('holds a kill switch until its own end, whatever else ends', () => {
+    const made = begun()
+    made.kill('activated', 'agent', A, 'kil_1')
+    made.kill('activated', 'team', 'ops', 'kil_2')
+    made.kill('deactivated', 'team', 'ops', 'kil_2')
+    const index = made.decide(A, { action: 'read' })
+    expect(found(made)).toEqual([{ kind: 'killed', index, field: 'entry.decision.effect' }])
+  })
+
+  it('finds a kill entry that is not one', () => {
+    for (const over of [{ scope: 'moon' }, { op: 'paused' }, { target: 'x' }, { reason: 1 }]) {
+      const made = begun()
+      const at = made.kill('activated', 'organization')
+      const { entry } = made.entries[at] ?? {}
+      if (entry?.type !== 'kill') throw new Error('no kill entry')
+      made.append({ ...entry, kill: { ...entry.kill, ...over } } as typeof entry, null)
+      expect(found(made)).toEqual([{ kind: 'entry_invalid', index: at + 1, field: 'entry.kill' }])
+    }
   })
 
   it('finds a decision that names a policy version that is no longer current, another digest, none, or an unknown one', () => {
