@@ -23,6 +23,7 @@ import { AuthenticationModule } from './authentication/authentication.module.js'
 import { DataKeysModule } from './data-keys/data-keys.module.js'
 import { EnforceModule } from './enforce/enforce.module.js'
 import { InvitationsModule } from './invitations/invitations.module.js'
+import { EventsModule } from './events/events.module.js'
 import { KillSwitchModule } from './kill-switch/kill-switch.module.js'
 import { LedgerModule } from './ledger/ledger.module.js'
 import { ErasureModule } from './erasure/erasure.module.js'
@@ -69,6 +70,7 @@ const CAPABILITIES = [
   KeysModule,
   PoliciesModule,
   KillSwitchModule,
+  EventsModule,
   EnforceModule,
   LedgerModule,
   LogsModule,

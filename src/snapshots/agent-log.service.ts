@@ -100,6 +100,7 @@ export class AgentLogService {
       switch (outcome.kind) {
         case 'appended':
           this.snapshots.touch()
+          this.ledger.tellAppended(snapshot.principal.org_id)
           return made.map(({ answer, entry: { id } }, at) => ({ answer, id, index: outcome.index + at, now }))
         case 'expired':
           throw new Problem('invalid_credentials')
