@@ -32,7 +32,7 @@ it('allows nothing, in the order of the log, after the entry that forbids it', a
   expect(found.decisions).toBeGreaterThanOrEqual(DECISIONS)
   // The load met both sides of the flips: otherwise nothing was tested.
   expect(found.allows).toBeGreaterThan(found.decisions / 10)
-  expect(found).toMatchObject({ by_key: 0, by_policy: 0, by_activity: 0, by_version: 0 })
+  expect(found).toMatchObject({ by_key: 0, by_policy: 0, by_activity: 0, by_kill: 0, by_version: 0 })
   expectNothingLost(await fleet.evidence())
 })
 
@@ -42,7 +42,7 @@ it('allows what is forbidden when ledger_append does not compare versions (contr
   const { flips, asked } = await flipUnderLoad(sized(2_000, 20_000), sized(40, 200))
   const found = violationsOf(await readLog(fleet.postgres, fleet.database), last)
   report(`control, versions not compared, ${flips} flips, ${asked}: ${JSON.stringify(found)}`)
-  expect(found.by_key + found.by_policy + found.by_activity).toBeGreaterThan(0)
+  expect(found.by_key + found.by_policy + found.by_activity + found.by_kill).toBeGreaterThan(0)
 })
 
 /** Every change goes through another replica than the last; the load goes to all. */
@@ -67,6 +67,8 @@ async function flipUnderLoad(decisions: number, flips: number): Promise<{ flips:
       () => next().call('PATCH', at, { is_active: true }),
       () => revokeAndReplace(next, agent),
       () => rotate(next, agent),
+      () => kill(next, agent, 'activate'),
+      () => kill(next, agent, 'deactivate'),
     ]
     while (!enough()) {
       for (const step of steps) {
@@ -90,6 +92,12 @@ async function revokeAndReplace(next: () => Replica, agent: FleetAgent): Promise
     {},
   )
   Object.assign(agent, { key_id: made.key_id, key: made.api_key })
+}
+
+/** Stops one agent, or lets it go on. */
+async function kill(next: () => Replica, agent: FleetAgent, op: 'activate' | 'deactivate'): Promise<void> {
+  const named = { scope: 'agent', target: agent.agent_id, reason: 'freshness' }
+  await next().call('POST', `/kill-switch/${op}`, named)
 }
 
 async function rotate(next: () => Replica, agent: FleetAgent): Promise<void> {

@@ -8,6 +8,8 @@ export interface Acknowledged {
   readonly allowed: boolean
   /** Milliseconds from sending to the end of the answer. */
   readonly ms: number
+  /** When the answer had been read (`performance.now()`). */
+  readonly at: number
 }
 
 export type Failure =
@@ -161,6 +163,6 @@ export class Load {
       allowed: boolean
       log: { index: number }
     }
-    this.acknowledged.push({ id: decision_id, index: log.index, allowed, ms })
+    this.acknowledged.push({ id: decision_id, index: log.index, allowed, ms, at: performance.now() })
   }
 }
