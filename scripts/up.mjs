@@ -112,7 +112,7 @@ ${headline}
   API        ${url}
   Docs       ${url}/docs
   Root key   ${key}
-  Logs       make logs
+  Logs       make logs (the first start writes a link there that makes the first owner)
 
 Next: make demo
 `)
