@@ -19,6 +19,7 @@ import { MetricsModule } from './platform/metrics/metrics.module.js'
 import { OutboundModule } from './platform/outbound/outbound.module.js'
 import { AdminKeysModule } from './admin-keys/admin-keys.module.js'
 import { AgentsModule } from './agents/agents.module.js'
+import { ApprovalsModule } from './approvals/approvals.module.js'
 import { AuthenticationModule } from './authentication/authentication.module.js'
 import { DataKeysModule } from './data-keys/data-keys.module.js'
 import { EnforceModule } from './enforce/enforce.module.js'
@@ -41,6 +42,7 @@ import { SetupModule } from './setup/setup.module.js'
 import { SignInModule } from './sign-in/sign-in.module.js'
 import { WebhooksModule } from './webhooks/webhooks.module.js'
 import { SignOnModule } from './sign-on/sign-on.module.js'
+import { WorkflowsModule } from './workflows/workflows.module.js'
 
 const PLATFORM = [
   ClockModule,
@@ -71,6 +73,8 @@ const CAPABILITIES = [
   PoliciesModule,
   KillSwitchModule,
   EventsModule,
+  WorkflowsModule,
+  ApprovalsModule,
   EnforceModule,
   LedgerModule,
   LogsModule,

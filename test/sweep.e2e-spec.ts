@@ -24,6 +24,8 @@ interface Operation {
   readonly streams: boolean
   /** Whether agents may use it. */
   readonly forAgents: boolean
+  /** Whether administrators may. */
+  readonly forAdmins: boolean
 }
 
 const METHODS: readonly Method[] = ['get', 'post', 'put', 'patch', 'delete']
@@ -68,6 +70,10 @@ const BODIES: Readonly<Record<string, unknown>> = {
   OrganizationPolicies_put: { deny: [{ action: 'swept' }] },
   OrganizationPolicies_rollback: { version: 1 },
   Enforce_decide: { action: 'swept' },
+  Approvals_putSettings: { approve_on_timeout: false },
+  Approvals_approve: { reason: 'swept' },
+  Approvals_deny: { reason: 'swept' },
+  Workflows_put: { levels: [{ roles: ['admin'], time_limit_seconds: 60 }] },
   Enforce_decideBatch: { requests: [{ action: 'swept' }] },
   Logs_report: { action: 'swept', allowed: true, result: 'success' },
   Proofs_startEpoch: { reason: 'swept' },
@@ -85,7 +91,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
 }
 
 /** Parameters that name a place in the caller's own log, whoever calls: nothing of another organization. */
-const OWN_PLACES = new Set(['path', 'team', 'version'])
+const OWN_PLACES = new Set(['path', 'team', 'version', 'workflow'])
 
 const CANARY = 'canary-of-the-other-organization'
 
@@ -119,7 +125,10 @@ async function makeTenant(name: string): Promise<Tenant> {
     environment: 'dev',
   })
   const { agent_id, key_id, api_key } = made.body
-  await admin.put(`/agents/${agent_id}/policy`, { allow: [{ action: 'read', resource: name }] })
+  await admin.put(`/agents/${agent_id}/policy`, {
+    allow: [{ action: 'read', resource: name }],
+    require_approval: [{ action: 'ask' }],
+  })
   for (const path of [`/teams/${name}/policy`, '/organization/policy']) {
     await admin.put(path, { deny: [{ action: `never ${name}` }] })
   }
@@ -133,6 +142,7 @@ async function makeTenant(name: string): Promise<Tenant> {
     url: `https://hooks.example.com/${name}`,
     events: ['kill_switch.*'], // none of the sweep's own doings: nothing is sent
   })
+  const waiting = await agent.post<{ approval_id: string }>('/enforce', { ...asked, action: 'ask' })
   return {
     org_id,
     admin,
@@ -151,6 +161,8 @@ async function makeTenant(name: string): Promise<Tenant> {
       version: '1',
       log_id,
       path: '0/000.p/1',
+      approval_id: waiting.body.approval_id,
+      workflow: 'standard',
     },
   }
 }
@@ -170,6 +182,8 @@ const RANDOM: Readonly<Record<string, string>> = {
   version: '1',
   log_id: '01980000-0000-7000-8000-000000000000',
   path: '63/999',
+  approval_id: 'apr_0000000000000000',
+  workflow: 'no-such-workflow',
 }
 
 const read = (document: OpenAPIObject): Operation[] =>
@@ -184,6 +198,7 @@ const read = (document: OpenAPIObject): Operation[] =>
         parameters: [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] ?? ''),
         hasBody: operation.requestBody !== undefined,
         streams: JSON.stringify(operation.responses).includes('text/event-stream'),
+        forAdmins: operation.security?.some((scheme) => 'admin_key' in scheme) ?? false,
         forAgents: operation.security?.some((scheme) => 'agent_key' in scheme) ?? false,
       }
     }),
@@ -227,6 +242,9 @@ async function stateOf(org_id: string): Promise<string> {
     'single_sign_on',
     'kill_switches',
     'kill_switch_settings',
+    'approvals',
+    'approval_events',
+    'workflows',
   ]) {
     const { rows } = await owner.query(
       `SELECT to_jsonb(t) - 'last_used_at' AS row FROM ${table} AS t WHERE org_id = $1 ORDER BY 1`,
@@ -332,7 +350,8 @@ describe('every operation of openapi.json', () => {
     )
     for (const operation of operations) {
       if (operation.parameters.length === 0 || operation.method !== 'GET') continue
-      own[operation.id] = (await send(a.admin, operation, a.ids)).status
+      const client = operation.forAgents && !operation.forAdmins ? a.agent : a.admin
+      own[operation.id] = (await send(client, operation, a.ids)).status
     }
     const { Organizations_get: organization, ...rest } = own
     expect(organization).toBe(403) // organizations are the root key's

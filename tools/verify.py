@@ -146,7 +146,7 @@ def columns_of(entry):
         "agent_id": (entry.get("subject") or {}).get("agent_id"),
         "action_key": (entry.get("action") or {}).get("key"),
         "allowed": decision.get("effect") == "allow" if decision is not None else report.get("allowed"),
-        "decision_id": report.get("decision_id"),
+        "decision_id": report.get("decision_id", (entry.get("approval") or {}).get("decision_id") if entry["type"] == "approval" else None),
     }
 
 

@@ -28,6 +28,8 @@ const VIEW = {
 /** The programs that ask. */
 @Injectable()
 export class AgentsService {
+  private readonly listeners: ((tx: Tx, principal: Principal, agent_id: string) => Promise<unknown>)[] = []
+
   constructor(
     private readonly database: Database,
     private readonly ledger: LedgerService,
@@ -36,6 +38,14 @@ export class AgentsService {
     private readonly settings: Settings,
     private readonly clock: Clock,
   ) {}
+
+  /**
+   * Registers what else ends with an agent: run in the transaction that deactivates or deletes it, before that
+   * transaction's own entry.
+   */
+  onDeactivated(listener: (tx: Tx, principal: Principal, agent_id: string) => Promise<unknown>): void {
+    this.listeners.push(listener)
+  }
 
   /**
    * Makes an agent and its first key, whose secret is returned this once.
@@ -102,6 +112,7 @@ export class AgentsService {
       // Whoever moves an agent from one team to another needs both; the one it leaves was checked by finding it.
       assertReaches(principal, wanted.owner_team)
       const after = await this.write(tx, principal, agent_id, wanted)
+      if (before.is_active && !after.is_active) await this.deactivated(tx, principal, agent_id)
       await this.ledger.append(tx, principal, {
         event: 'agent.updated',
         change: { kind: 'agent', id: agent_id, op: 'updated' },
@@ -125,6 +136,7 @@ export class AgentsService {
       const keys_revoked = await this.keys.revokeAll(tx, principal, subjectOf(before))
       if (!before.is_active && keys_revoked.length === 0) return
       const after = await this.write(tx, principal, agent_id, { ...recorded(before), is_active: false })
+      if (before.is_active) await this.deactivated(tx, principal, agent_id)
       await this.ledger.append(tx, principal, {
         event: 'agent.deleted',
         change: { kind: 'agent', id: agent_id, op: 'deleted' },
@@ -159,6 +171,10 @@ export class AgentsService {
     const agent = await this.lock(tx, principal, agent_id)
     if (!agent.is_active) throw missing(agent_id)
     return agent
+  }
+
+  private async deactivated(tx: Tx, principal: Principal, agent_id: string): Promise<void> {
+    for (const listener of this.listeners) await listener(tx, principal, agent_id)
   }
 
   private async write(tx: Tx, { org_id }: Principal, agent_id: string, wanted: Recorded): Promise<Agent> {

@@ -35,6 +35,8 @@ export const PROBLEMS = {
   link_not_valid: { status: 404, title: 'This link is not valid' },
   webhook_not_found: { status: 404, title: 'Webhook not found' },
   kill_switch_not_found: { status: 404, title: 'Kill switch not found' },
+  approval_not_found: { status: 404, title: 'Approval not found' },
+  workflow_not_found: { status: 404, title: 'Workflow not found' },
   log_not_found: { status: 404, title: 'Log entry not found' },
   method_not_allowed: { status: 405, title: 'This method is not served here' },
   not_acceptable: { status: 406, title: 'Only JSON can be answered' },

@@ -29,6 +29,16 @@ export class EnforceDto {
   @Optional()
   @FreeForm()
   context?: Record<string, unknown>
+
+  /**
+   * An approval that was given for this very request, or for requests like it: from the answer that said `pending`.
+   * Used up by an answer of `allowed`.
+   * @example "apr_3q2-7wQcVh1oT0aB"
+   */
+  @Optional()
+  @IsString({ message: 'must be a string' })
+  @ApiPropertyOptional({ type: String, maxLength: 128 })
+  approval_id?: string
 }
 
 /** Items of one batch, at most. */
@@ -83,6 +93,9 @@ export class EnforceAnswer {
   /** Version of the policy that decided; null without one. */
   @ApiProperty({ type: 'integer', nullable: true })
   policy_version: number | null
+  /** The approval that is waited for, or that allowed it. */
+  @ApiPropertyOptional({ type: String })
+  approval_id?: string
   log: LogPosition
 
   /**

@@ -1,16 +1,30 @@
 import { Injectable } from '@nestjs/common'
+import { AskingService } from '../approvals/asking.service.js'
 import { canonicalize, type Json } from '../core/ledger/canonical.js'
-import { type DecisionEncoder, decisionEncoder, type DecisionFacts } from '../core/ledger/decision-entry.js'
+import {
+  type DecisionEncoder,
+  decisionEncoder,
+  type DecisionFacts,
+  type DecisionOrigin,
+} from '../core/ledger/decision-entry.js'
+import { encodeEntry } from '../core/ledger/entry.js'
 import { decide, type Decision, ENGINE, type Facts, factsNeeded } from '../core/policy/decide.js'
 import { recordedDecision, recordedFacts } from '../core/policy/replay.js'
 import { readRequest } from '../core/policy/request.js'
 import type { CanonicalRequest } from '../core/policy/stage.js'
 import { type FieldError, Problem } from '../core/problems.js'
+import { LedgerService } from '../ledger/ledger.service.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { zoneOffset } from '../platform/clock/zones.js'
 import { Metrics, type PolicyOutcome } from '../platform/metrics/metrics.js'
-import { AgentLogService, type Attempt } from '../snapshots/agent-log.service.js'
+import {
+  AgentLogService,
+  type Attempt,
+  type PlacedDraft,
+  type Recorded,
+} from '../snapshots/agent-log.service.js'
 import type { AgentSnapshot } from '../snapshots/snapshots.service.js'
+import type { Tx } from '../platform/database/database.service.js'
 import type { EnforceAnswer, EnforceDto } from './enforce.dto.js'
 
 const MAX_PAYLOAD_BYTES = 64 * 1024
@@ -23,6 +37,15 @@ interface Asked {
   readonly payload: Readonly<Record<string, Json>> | null
 }
 
+/** A decision, and the approval that is waited for or that allowed it. */
+interface Decided {
+  readonly decision: Decision
+  readonly approval_id?: string
+}
+
+/** Thrown out of the decision path, before anything is written: people must be asked, which takes a transaction. */
+class PersonNeeded extends Error {}
+
 /** Decides requests and answers after the decisions are in the log. */
 @Injectable()
 export class EnforceService {
@@ -30,6 +53,8 @@ export class EnforceService {
 
   constructor(
     private readonly log: AgentLogService,
+    private readonly asking: AskingService,
+    private readonly ledger: LedgerService,
     private readonly metrics: Metrics,
   ) {}
 
@@ -69,45 +94,97 @@ export class EnforceService {
 
   /** Decides, records and answers: every way to a decision ends here. */
   private async decideAll(principal: AgentPrincipal, asked: readonly Asked[]): Promise<EnforceAnswer[]> {
-    const recorded = await this.log.recordAll(
-      principal,
-      asked.map(({ request, payload }) => ({
-        payload,
-        make: (attempt: Attempt) => this.decided(attempt, principal, request),
-      })),
-    )
+    const recorded = await this.record(principal, asked)
     return recorded.map(({ answer, id, index }) => {
-      this.count(principal, answer)
+      this.count(principal, answer.decision)
       return answerOf(answer, id, index)
     })
+  }
+
+  private async record(principal: AgentPrincipal, asked: readonly Asked[]): Promise<Recorded<Decided>[]> {
+    if (asked.some(({ request }) => request.approval_id !== null)) {
+      return this.recordWithPeople(principal, asked)
+    }
+    try {
+      return await this.log.recordAll(
+        principal,
+        asked.map(({ request, payload }) => ({
+          payload,
+          make: (attempt: Attempt) => this.decided(attempt, principal, request),
+        })),
+      )
+    } catch (error) {
+      if (error instanceof PersonNeeded) return this.recordWithPeople(principal, asked)
+      throw error
+    }
+  }
+
+  /** Decisions and what they mean for approvals, in one transaction: one is asked for, used up, or of no help. */
+  private recordWithPeople(principal: AgentPrincipal, asked: readonly Asked[]): Promise<Recorded<Decided>[]> {
+    const makers = asked.map(
+      (one) => (tx: Tx, attempt: Omit<Attempt, 'sealed'>) =>
+        this.decidedWithPeople(tx, attempt, principal, one),
+    )
+    return this.asking.inTurn(principal, () => this.log.recordAllWith(principal, makers))
+  }
+
+  private async decidedWithPeople(
+    tx: Tx,
+    { snapshot, now, id }: Omit<Attempt, 'sealed'>,
+    principal: AgentPrincipal,
+    { request, payload }: Asked,
+  ): Promise<PlacedDraft<Decided>> {
+    const question = { principal, snapshot, request, decision_id: id, now }
+    const named = await this.asking.named(tx, question)
+    const fact = named?.fact
+    const facts = { ...factsAt(snapshot, request, now), ...(fact && { approval: fact }) }
+    const decision = decide(snapshot.policies, request, snapshot.asker, now, facts)
+    const { approval, approval_id, salt, after } = await this.asking.settle(tx, question, decision, named)
+    const erasable = { ...payload, ...(salt !== undefined && { approval_salt: salt }) }
+    const { org_id } = snapshot.principal
+    const sealed =
+      Object.keys(erasable).length === 0
+        ? null
+        : await this.ledger.sealer.seal(org_id, snapshot.log, id, now, erasable)
+    const entry = encodeEntry({
+      v: 1,
+      type: 'decision',
+      event: 'decision.made',
+      ...originOf(snapshot),
+      ...entryOf({ snapshot, now, id, sealed }, principal, request, decision, facts),
+      ...(approval && { approval }),
+    })
+    return {
+      type: 'decision',
+      action_key: request.action.key,
+      allowed: decision.effect === 'allow',
+      decision_id: null,
+      entry,
+      sealed,
+      answer: { decision, ...(approval_id !== undefined && { approval_id }) },
+      ...(after && { after }),
+    }
   }
 
   private decided(attempt: Attempt, principal: AgentPrincipal, request: CanonicalRequest) {
     const { snapshot, now } = attempt
     const facts = factsAt(snapshot, request, now)
     const decision = decide(snapshot.policies, request, snapshot.asker, now, facts)
+    if (decision.effect === 'pending') throw new PersonNeeded()
     return {
       type: 'decision' as const,
       action_key: request.action.key,
       allowed: decision.effect === 'allow',
       decision_id: null,
       entry: this.encoderOf(snapshot)(entryOf(attempt, principal, request, decision, facts)),
-      answer: decision,
+      answer: { decision },
     }
   }
 
   private encoderOf(snapshot: AgentSnapshot): DecisionEncoder {
     const known = this.encoders.get(snapshot)
     if (known) return known
-    const { log, subject, versions: config, principal, policies } = snapshot
-    const encoder = decisionEncoder({
-      log,
-      subject,
-      config,
-      actor: { kind: 'agent', id: principal.agent_id, key_id: principal.key_id },
-      engine: ENGINE,
-      policies: policies.map(({ scope, id, version, sha256 }) => ({ scope, id, version, sha256 })),
-    })
+    const encoder = decisionEncoder(originOf(snapshot))
     this.encoders.set(snapshot, encoder)
     return encoder
   }
@@ -122,7 +199,19 @@ export class EnforceService {
   }
 }
 
-function answerOf(decision: Decision, id: string, index: number): EnforceAnswer {
+/** What all decisions of one snapshot have in common. */
+function originOf({ log, subject, versions: config, principal, policies }: AgentSnapshot): DecisionOrigin {
+  return {
+    log,
+    subject,
+    config,
+    actor: { kind: 'agent', id: principal.agent_id, key_id: principal.key_id },
+    engine: ENGINE,
+    policies: policies.map(({ scope, id, version, sha256 }) => ({ scope, id, version, sha256 })),
+  }
+}
+
+function answerOf({ decision, approval_id }: Decided, id: string, index: number): EnforceAnswer {
   return {
     allowed: decision.effect === 'allow',
     status: STATUS[decision.effect],
@@ -131,6 +220,7 @@ function answerOf(decision: Decision, id: string, index: number): EnforceAnswer 
     decision_id: id,
     matched_rule: decision.matched_rule,
     policy_version: decision.policy_version,
+    ...(approval_id !== undefined && { approval_id }),
     log: { index },
   }
 }

@@ -66,6 +66,33 @@ export type HotEntry = Omit<queries.AppendRow, 'payload' | 'entry'> & {
   readonly sealed: SealedPayload | null
 }
 
+/** Where an entry that was placed in a transaction came to stand; known when the transaction has committed. */
+export interface Placed {
+  index: number | null
+}
+
+/**
+ * A decision placed in a transaction was made from a configuration that is no longer the present one (or dated by a
+ * clock that is off), so the transaction is rolled back as a whole. Decide again.
+ */
+export class DecisionStale extends Error {
+  constructor(readonly outcome: number) {
+    super(`the placed decision was not appended: outcome ${outcome}`)
+    this.name = 'DecisionStale'
+  }
+
+  /** The key that asked has expired by the database's clock. */
+  get isExpired(): boolean {
+    return this.outcome === queries.OUTCOME.expired
+  }
+
+  /** This process's clock is too far off the database's. */
+  get isClock(): boolean {
+    return this.outcome === queries.OUTCOME.clock
+  }
+}
+
+/** An entry of a transaction that is made when the head is locked. */
 interface Draft {
   readonly principal: Principal | SystemActor
   readonly change: Change
@@ -78,7 +105,7 @@ const MAX_TRIES = 4
 @Injectable()
 export class LedgerService {
   private readonly logger = new Logger(LedgerService.name)
-  private readonly drafts = new WeakMap<object, Draft[]>()
+  private readonly drafts = new WeakMap<object, Collected[]>()
   /** Transactions that open a log, which begins with what stops the whole installation. */
   private readonly opened = new WeakSet<object>()
   private readonly appended: ((org_id: string) => void)[] = []
@@ -105,11 +132,29 @@ export class LedgerService {
    * order of the log is the order in which things became true.
    */
   async append(tx: Tx, principal: Principal | SystemActor, change: Change): Promise<void> {
+    this.collect(tx, { principal, change })
+    return Promise.resolve()
+  }
+
+  /**
+   * Places a decision that is ready among the entries of a control-plane transaction, where it belongs together with
+   * a change: an approval asked for or used. Its versions are compared as on the decision path; when one differs, the
+   * transaction fails with `DecisionStale` and nothing of it stays.
+   */
+  place(tx: Tx, entry: HotEntry): Placed {
+    const bytes = Buffer.from(entry.entry)
+    assertSize(bytes)
+    const payload = entry.sealed && { body: entry.sealed.body, dek_id: entry.sealed.dek_id }
+    const placed: Placed = { index: null }
+    this.collect(tx, { row: { ...entry, entry: bytes, payload }, placed })
+    return placed
+  }
+
+  private collect(tx: Tx, draft: Collected): void {
     const collected = this.drafts.get(tx) ?? []
-    collected.push({ principal, change })
+    collected.push(draft)
     this.drafts.set(tx, collected)
     this.database.beforeCommit(tx, COLLECTED, () => this.flush(tx, collected))
-    return Promise.resolve()
   }
 
   /** Opens the log of a new organization, in the transaction that makes the organization. */
@@ -169,15 +214,15 @@ export class LedgerService {
     return this.queue.drain()
   }
 
-  private async flush(tx: Tx, drafts: readonly Draft[]): Promise<void> {
+  private async flush(tx: Tx, drafts: readonly Collected[]): Promise<void> {
     const [first, ...others] = drafts
-    if (first?.change.raises === 'installation') {
+    if (first && 'change' in first && first.change.raises === 'installation') {
       if (others.length > 0) throw new Error('an installation-wide change is alone in its transaction')
       return this.flushEverywhere(tx, first)
     }
     const org_id = this.database.orgOf(tx)
     const agents = new Map<string, number>()
-    const raised = new Set(drafts.map(({ change }) => change.raises).filter((raises) => raises !== undefined))
+    const raised = new Set(drafts.flatMap((draft) => ('change' in draft ? (draft.change.raises ?? []) : [])))
     // In order of agent_id, so that two transactions that raise the same agents cannot wait for each other.
     const ids = [...raised].flatMap((raises) => (typeof raises === 'string' ? [] : [raises.agent_id])).sort()
     for (const agent_id of new Set(ids)) {
@@ -190,9 +235,11 @@ export class LedgerService {
       const head = await queries.selectHead(tx, org_id)
       if (!head) throw new Error(`organization ${org_id} has no log`)
       const rows: queries.AppendRow[] = []
-      for (const draft of await this.withKill(tx, drafts))
-        rows.push(await this.rowOf(org_id, head, raise, agents, draft))
+      for (const draft of await this.withKill(tx, drafts)) {
+        rows.push('row' in draft ? draft.row : await this.rowOf(org_id, head, raise, agents, draft))
+      }
       const results = await queries.appendInTransaction(tx, rows, raise)
+      settlePlaced(drafts, results)
       if (results.every((result) => result.outcome === queries.OUTCOME.appended)) break
       // Somebody raised a version between our look and the head lock; nothing was inserted. Look again.
       const stale = results.every((result) => result.outcome === queries.OUTCOME.stale)
@@ -209,7 +256,7 @@ export class LedgerService {
   }
 
   /** A new log says so when the installation is stopped. Read after the head: if that moves, both are read again. */
-  private async withKill(tx: Tx, drafts: readonly Draft[]): Promise<readonly Draft[]> {
+  private async withKill(tx: Tx, drafts: readonly Collected[]): Promise<readonly Collected[]> {
     const change = this.opened.has(tx) ? await activeInstallationKill(tx) : null
     return change ? [...drafts, { principal: SYSTEM, change }] : drafts
   }
@@ -291,6 +338,19 @@ export class LedgerService {
     const { installation_id } = await tx.installationConfig.findFirstOrThrow()
     return `${this.settings.ledger_origin ?? `agentguard.local/${installation_id}`}/${org_id}/e1`
   }
+}
+
+/** An entry of a transaction: made when the head is locked, or ready. */
+type Collected = Draft | { readonly row: queries.AppendRow; readonly placed: Placed }
+
+/** Tells the placed decisions where they stand. One that was not appended takes the whole transaction with it. */
+function settlePlaced(drafts: readonly Collected[], results: readonly queries.AppendResult[]): void {
+  drafts.forEach((draft, i) => {
+    if (!('row' in draft)) return
+    const result = results[i]
+    if (result?.outcome !== queries.OUTCOME.appended) throw new DecisionStale(result?.outcome ?? -1)
+    draft.placed.index = result.index
+  })
 }
 
 /** The service itself, where no principal asked (first start, expiry). */

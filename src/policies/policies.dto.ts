@@ -58,6 +58,16 @@ export class Rule {
   conditions?: Conditions
 }
 
+/** A rule that asks people. */
+export class ApprovalRule extends Rule {
+  /**
+   * The name of the workflow by which people decide. Absent: `standard`.
+   * @example "critical"
+   */
+  @ApiPropertyOptional({ type: String })
+  workflow?: string
+}
+
 /**
  * What agents may do: a deny wins over a required approval, that over an allow, and what nothing allows is denied.
  * At most 10,000 rules.
@@ -72,8 +82,8 @@ export class PolicyDocument {
   deny?: readonly Rule[]
 
   /** A person must decide, unless it is denied. */
-  @ApiPropertyOptional({ type: [Rule], default: [] })
-  require_approval?: readonly Rule[]
+  @ApiPropertyOptional({ type: [ApprovalRule], default: [] })
+  require_approval?: readonly ApprovalRule[]
 }
 
 /** The version to go back to. */
@@ -124,8 +134,8 @@ class PolicyContent {
   @ApiProperty({ type: [Rule] })
   deny: readonly Rule[]
 
-  @ApiProperty({ type: [Rule] })
-  require_approval: readonly Rule[]
+  @ApiProperty({ type: [ApprovalRule] })
+  require_approval: readonly ApprovalRule[]
 }
 
 /** The rules of an agent, a team or the organization as they are now. */

@@ -14,6 +14,7 @@ import { isZone } from '../platform/clock/zones.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { DEFAULT_LIMIT, type Listed, type Page } from '../platform/http/page.dto.js'
 import { TeamsService } from '../teams/teams.service.js'
+import { WorkflowsService } from '../workflows/workflows.service.js'
 import type { Policy, PolicyVersion, PolicyVersionSummary } from './policies.dto.js'
 import { nameOf, type PolicyOwner } from './policies.owner.js'
 import { lockOrganization, selectVersions } from './policies.queries.js'
@@ -55,6 +56,7 @@ export class PoliciesService {
     private readonly ledger: LedgerService,
     private readonly agents: AgentsService,
     private readonly teams: TeamsService,
+    private readonly workflows: WorkflowsService,
     private readonly clock: Clock,
   ) {}
 
@@ -65,7 +67,7 @@ export class PoliciesService {
    * `team_not_found`; `conflict` when the policy is not what is `expected`
    */
   async put(principal: Principal, owner: PolicyOwner, source: unknown, expected: Expected): Promise<Policy> {
-    const content = contentOf(source)
+    const content = contentOf(source, await this.workflows.names(principal))
     return this.database.withOrg(principal, async (tx) => {
       const held = await this.hold(tx, principal, owner)
       const current = await findCurrent(tx, principal, owner)
@@ -123,6 +125,7 @@ export class PoliciesService {
     version: number,
     expected: Expected,
   ): Promise<Policy> {
+    const workflows = await this.workflows.names(principal)
     return this.database.withOrg(principal, async (tx) => {
       const held = await this.hold(tx, principal, owner)
       const wanted = await findVersion(tx, principal, owner, version)
@@ -130,7 +133,7 @@ export class PoliciesService {
       const current = await findCurrent(tx, principal, owner)
       assertExpected(current, expected)
       const { allow, deny, require_approval } = wanted
-      const content = contentOf({ allow, deny, require_approval })
+      const content = contentOf({ allow, deny, require_approval }, workflows)
       return this.store(tx, principal, held, current, content, version)
     })
   }
@@ -207,8 +210,8 @@ const ownedBy = (org_id: string, owner: PolicyOwner) => ({
 })
 
 /** Compiles a document, so that none is stored that cannot be decided with, and gives it its canonical form. */
-function contentOf(source: unknown): Content {
-  const compiled = compilePolicy(source, { isZone })
+function contentOf(source: unknown, workflows: ReadonlySet<string>): Content {
+  const compiled = compilePolicy(source, { isZone, isWorkflow: (name) => workflows.has(name) })
   if (!compiled.ok) throw new Problem('validation_failed', { errors: compiled.errors.slice(0, MAX_ERRORS) })
   const document = json(canonicalDocument(source))
   return { document, sha256: hash('sha256', canonicalize(document), 'hex') }

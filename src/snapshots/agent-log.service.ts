@@ -3,10 +3,11 @@ import { randomFillSync } from 'node:crypto'
 import { uuidv7 } from '../core/ids.js'
 import type { Json } from '../core/ledger/canonical.js'
 import { Problem } from '../core/problems.js'
-import { type HotEntry, LedgerService, type SealedPayload } from '../ledger/ledger.service.js'
+import { DecisionStale, type HotEntry, LedgerService, type SealedPayload } from '../ledger/ledger.service.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
 import { within } from '../platform/clock/within.js'
+import { Database, type Tx } from '../platform/database/database.service.js'
 import { type AgentSnapshot, SnapshotsService } from './snapshots.service.js'
 import { SnapshotsWorker } from './snapshots.worker.js'
 
@@ -45,6 +46,17 @@ export interface Recorded<T> {
 
 type Draft = Pick<HotEntry, 'type' | 'action_key' | 'allowed' | 'decision_id' | 'entry'>
 
+/** An entry ready to be placed in a transaction. */
+export interface PlacedDraft<T> extends Draft {
+  readonly sealed: SealedPayload | null
+  readonly answer: T
+  /** What follows the entry in the log: appended right after it. */
+  readonly after?: () => Promise<void>
+}
+
+/** Makes one entry in a transaction of the control plane, with the change that belongs to it. */
+export type MakeInTransaction<T> = (tx: Tx, attempt: Omit<Attempt, 'sealed'>) => Promise<PlacedDraft<T>>
+
 /**
  * Entries that agents cause: made from the present configuration, committed before anybody is answered, and made
  * again when the configuration moved in between (ledger.md, Versions).
@@ -58,6 +70,7 @@ export class AgentLogService {
     private readonly snapshots: SnapshotsService,
     private readonly worker: SnapshotsWorker,
     private readonly ledger: LedgerService,
+    private readonly database: Database,
     private readonly clock: Clock,
   ) {}
 
@@ -113,6 +126,52 @@ export class AgentLogService {
       }
     }
     throw new Problem('decision_stale', { retry_after: 1 })
+  }
+
+  /**
+   * As `recordAll`, in one transaction of the control plane, for decisions that belong together with a change: what
+   * the makers write and append there commits with the entries, or nothing does. Each may run up to three times, every
+   * time in a new transaction.
+   */
+  async recordAllWith<T>(
+    principal: AgentPrincipal,
+    makers: readonly MakeInTransaction<T>[],
+  ): Promise<Recorded<T>[]> {
+    const { key_hash } = principal
+    for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
+      const snapshot = await (attempt === 1
+        ? this.snapshots.byKey(key_hash)
+        : this.snapshots.reload(key_hash))
+      if (!snapshot) throw new Problem('invalid_credentials')
+      try {
+        const recorded = await this.placeAll(snapshot, makers)
+        this.snapshots.touch()
+        return recorded.map(({ placed, ...rest }) => ({ ...rest, index: placed.index ?? -1 }))
+      } catch (error) {
+        if (!(error instanceof DecisionStale)) throw error
+        if (error.isExpired) throw new Problem('invalid_credentials')
+        if (error.isClock) await within(POLL_MS, this.worker.poll())
+      }
+    }
+    throw new Problem('decision_stale', { retry_after: 1 })
+  }
+
+  private placeAll<T>(snapshot: AgentSnapshot, makers: readonly MakeInTransaction<T>[]) {
+    const { versions, not_after } = snapshot
+    const { org_id, agent_id } = snapshot.principal
+    return this.database.withOrg({ org_id }, async (tx) => {
+      const now = this.clock.now()
+      const placings = []
+      for (const make of makers) {
+        const id = uuidv7(now, this.randomBytes())
+        const { answer, after, ...draft } = await make(tx, { snapshot, now, id })
+        const entry = { ...draft, org_id, id, ts: now, agent_id, versions, not_after }
+        const placed = this.ledger.place(tx, entry)
+        await after?.()
+        placings.push({ answer, id, now, placed })
+      }
+      return placings
+    })
   }
 
   private async make<T>(snapshot: AgentSnapshot, now: number, { payload, make }: Making<T>) {

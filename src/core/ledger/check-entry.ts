@@ -1,11 +1,13 @@
 /** Checks one entry line by itself: bytes against leaf, columns against entry, payload against commitment. */
+import { boundRequest, digestInput } from '../approvals/digest.js'
+import type { JsonObject } from '../policy/stage.js'
 import { decodeBase64, encodeBase64 } from './base64.js'
 import { type Columns, ENTRY_BEGINS, type EntryLine, parseLine, payloadOf } from './bundle.js'
 import type { Json } from './canonical.js'
 import { ENTRY_MAX_BYTES } from './entry.js'
 import type { FindingKind } from './findings.js'
 import { leafHash, type Sha256 } from './merkle.js'
-import { readEntry, type ReadEntry } from './read-entry.js'
+import { logOf, readEntry, type ReadEntry } from './read-entry.js'
 import { equalBytes } from './verify-merkle.js'
 
 export interface HashTools {
@@ -60,6 +62,7 @@ export function checkEntry(
   if (column) add('projection', `columns.${column}`, `the column ${column} differs from the entry`)
   const payload = checkPayload(line, entry, tools, add)
   if (digests) checkPolicies(entry, digests, add)
+  if (payload) checkDigest(entry, payload, tools, add)
   return { entry, payload, faults }
 }
 
@@ -133,6 +136,34 @@ function checkPayload(
   }
   return payloadOf(line)
 }
+
+/** Whether the digest that an approval binds is the one of the request that this decision is about. */
+function checkDigest(
+  entry: ReadEntry,
+  payload: Readonly<Record<string, Json>>,
+  tools: HashTools,
+  add: Add,
+): void {
+  const { approval, action, resource, subject } = entry
+  if (entry.type !== 'decision' || approval?.digest === undefined || !action || !subject) return
+  const { approval_salt: salt } = payload
+  const org_id = logOf(entry.log).split('/').at(-1) ?? ''
+  const bound = boundRequest(
+    { org_id, agent_id: subject.agent_id },
+    {
+      action: { key: action.key },
+      resource: resource ? { canonical: resource.key } : null,
+      arguments: objectOf(payload.arguments),
+      context: objectOf(payload.context),
+    },
+  )
+  const wanted = typeof salt === 'string' ? base64url(tools.sha256(digestInput(tools, salt, bound))) : null
+  if (wanted !== approval.digest)
+    add('approval', 'entry.approval.digest', 'the digest is not the one of the request in this entry')
+}
+
+const objectOf = (value: Json | undefined): JsonObject | null =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : null
 
 function checkPolicies({ policies, change }: ReadEntry, digests: ReadonlySet<string>, add: Add): void {
   for (const [i, { sha256 }] of (policies ?? []).entries()) {

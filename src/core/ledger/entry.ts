@@ -83,7 +83,27 @@ export interface DecisionEntry extends Common {
   readonly resource?: Reading
   readonly decision: EntryDecision
   readonly policies: readonly EntryPolicy[]
+  /** The approval that is waited for, that allowed this, or that did not help. */
+  readonly approval?: DecisionApproval
   readonly facts?: { readonly [stage: string]: Json }
+}
+
+export interface DecisionApproval {
+  /** As it was sent, when it was refused. */
+  readonly id: string
+  readonly op: 'requested' | 'used' | 'refused'
+  /** The how manieth use of its grant, from 1. */
+  readonly use?: number
+  /** base64url of SHA-256 over the salt (in the payload) and the request that this decision is about. */
+  readonly digest?: string
+}
+
+/** A rule whose question an approval answers. */
+export interface EntryLift {
+  readonly policy: string
+  readonly action: string
+  readonly resource: string | null
+  readonly workflow: string | null
 }
 
 /** What an agent says it did (rows AG-70, C10, C30). */
@@ -159,8 +179,21 @@ export interface ApprovalEntry extends Common {
     readonly use?: number
     /** The decision that is waited for, or that used the grant. */
     readonly decision_id?: string
-    /** base64url of SHA-256 over what exactly was asked. */
+    /** base64url of SHA-256 over a salt, which lies in the payload, and what exactly was asked. */
     readonly digest?: string
+    /** Of a request: the workflows by which people decide, and the rules that asked for them. */
+    readonly workflows?: readonly string[]
+    readonly lifts?: readonly EntryLift[]
+    /** Of a vote: what it was. */
+    readonly vote?: 'approve' | 'deny'
+    /** Who stands behind the credentials of a vote, as far as the service knows. */
+    readonly person?: string
+    /** From 1: the level at which this happened, or the one that begins. */
+    readonly level?: number
+    /** Of an approval: how often and until when it can be used, and for what, where that is more than the request. */
+    readonly uses?: number
+    readonly expires_at?: string
+    readonly scope?: { readonly action: string; readonly resource: string | null }
   }
 }
 
@@ -211,7 +244,9 @@ export function encodeDecision(entry: DecisionEntry): string {
   const { decision, engine, subject, config } = entry
   const s = canonicalString
   let text = `{"action":${encodeReading(entry.action)},"actor":{"id":${s(entry.actor.id)},"key_id":`
-  text += `${s(entry.actor.key_id ?? '')},"kind":${s(entry.actor.kind)}},"config":{"agent":${config.agent ?? 0},`
+  text += `${s(entry.actor.key_id ?? '')},"kind":${s(entry.actor.kind)}},`
+  if (entry.approval) text += `"approval":${canonicalize(entry.approval as unknown as Json)},`
+  text += `"config":{"agent":${config.agent ?? 0},`
   text += `"installation":${config.installation},"organization":${config.organization}},"decision":{"code":`
   text += `${s(decision.code)},"effect":${s(decision.effect)},"findings":[${decision.findings.map(encodeFinding).join(',')}],`
   text += `"reason":${s(decision.reason)}},"engine":{"semantics":${engine.semantics},"stages":${canonicalize(engine.stages)}},`

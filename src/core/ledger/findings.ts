@@ -21,6 +21,7 @@ export const FINDING_KINDS = {
   inactive: { exit: 32, title: 'an agent was allowed something while it, or its organization, was inactive' },
   policy_stale: { exit: 33, title: 'a decision names a policy that was not the current one' },
   killed: { exit: 34, title: 'something was allowed while a kill switch had stopped it' },
+  approval: { exit: 36, title: 'a decision was allowed by an approval that the log does not give' },
   replay_differs: { exit: 40, title: 'a decision comes out differently when it is made again' },
   not_replayable: { exit: 41, title: 'a decision cannot be made again, though its payload was not erased' },
 } as const

@@ -8,6 +8,7 @@ import { canonicalize, type Json } from './canonical.js'
 import type { LineFault } from './bundle.js'
 import {
   type Actor,
+  type ApprovalEntry,
   type ConfigEntry,
   type ConfigVersions,
   ENTRY_MAX_BYTES,
@@ -29,12 +30,18 @@ export interface ReadEntry {
   readonly config: ConfigVersions
   readonly subject?: Subject
   readonly action?: { readonly key: string; readonly raw?: string }
-  readonly decision?: { readonly effect: 'allow' | 'deny' | 'pending' }
+  readonly resource?: { readonly key: string }
+  readonly decision?: {
+    readonly effect: 'allow' | 'deny' | 'pending'
+    readonly findings?: readonly { readonly code: string }[]
+  }
+  readonly facts?: { readonly approval?: unknown }
+  /** Of a decision: `DecisionApproval`; of an entry of type approval: what happened to it. */
+  readonly approval?: ApprovalEntry['approval']
   readonly policies?: readonly EntryPolicy[]
   readonly report?: { readonly allowed: boolean; readonly decision_id?: string }
   readonly kill?: KillEntry['kill']
   readonly change?: ConfigEntry['change']
-  readonly approval?: { readonly decision_id?: string }
   readonly redaction?: RedactionEntry['redaction']
   readonly payload?: PayloadCommitment
 }
@@ -92,6 +99,7 @@ function firstWrong(entry: Members): string | null {
   if (type === 'action') return wrongAction(entry)
   if (type === 'redaction') return isRedaction(entry.redaction) ? null : 'redaction'
   if (type === 'kill') return isKill(entry.kill, event) ? null : 'kill'
+  if (type === 'approval') return wrongApproval(entry)
   return type === 'config' && !isChange(entry.change) ? 'change' : null
 }
 
@@ -103,6 +111,7 @@ function wrongDecision({
   engine,
   actor,
   config,
+  approval,
 }: Members): string | null {
   if (!isMembers(decision) || !isEffect(decision.effect) || typeof decision.code !== 'string')
     return 'decision'
@@ -111,6 +120,7 @@ function wrongDecision({
   if (!isReading(action)) return 'action'
   if (!isMembers(subject)) return 'subject'
   if (!isMembers(engine) || !isMembers(engine.stages)) return 'engine'
+  if (approval !== undefined && !isApproval(approval)) return 'approval'
   if (!isMembers(actor) || typeof actor.key_id !== 'string') return 'actor'
   return isMembers(config) && config.agent !== undefined ? null : 'config.agent'
 }
@@ -121,6 +131,23 @@ function wrongAction({ report, action, subject }: Members): string | null {
   if (!isReading(action)) return 'action'
   return isMembers(subject) ? null : 'subject'
 }
+
+function wrongApproval({ approval, action, subject }: Members): string | null {
+  if (!isApproval(approval)) return 'approval'
+  if (!isReading(action)) return 'action'
+  return isMembers(subject) ? null : 'subject'
+}
+
+const isApproval = (value: unknown): boolean =>
+  isMembers(value) &&
+  typeof value.id === 'string' &&
+  typeof value.op === 'string' &&
+  isOptional(value.digest, 'string') &&
+  isOptional(value.decision_id, 'string') &&
+  isOptional(value.expires_at, 'string') &&
+  (value.use === undefined || isVersion(value.use)) &&
+  (value.uses === undefined || isVersion(value.uses)) &&
+  (value.lifts === undefined || Array.isArray(value.lifts))
 
 function strangeLog({ log }: Members, origin: string): string | null {
   if (typeof log !== 'string' || logOf(log) !== logOf(origin)) return 'log'

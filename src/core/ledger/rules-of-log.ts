@@ -1,11 +1,12 @@
 /**
  * What must hold between the entries of a log (ledger.md, Versions): the promise "no allow after a no", checked from
- * the log alone. Memory grows with agents, keys and policies, not with entries.
+ * the log alone. Memory grows with agents, keys, policies and approvals that can still be used, not with entries.
  */
 import type { Json } from './canonical.js'
 import type { EntryPolicy } from './entry.js'
 import type { FindingKind } from './findings.js'
 import { KillsOfLog } from './kills-of-log.js'
+import { GrantRules } from './rules-of-grants.js'
 import type { ReadEntry } from './read-entry.js'
 
 export interface Violation {
@@ -46,9 +47,12 @@ export class LogRules {
   private readonly policies = new Map<string, CurrentPolicy>()
   private readonly team_policies = new Map<string, string>()
   private organization_policy: string | null = null
+  private readonly grants: GrantRules
 
   /** @param whole the log is read from its first entry, so that a policy nobody recorded is a finding */
-  constructor(private readonly whole: boolean) {}
+  constructor(private readonly whole: boolean) {
+    this.grants = new GrantRules(whole)
+  }
 
   /** What is wrong with this entry, given all before it. `payload`: opened, or null when there is none to see. */
   check(index: number, entry: ReadEntry, payload: Readonly<Record<string, Json>> | null): Violation[] {
@@ -57,6 +61,7 @@ export class LogRules {
     if (entry.type === 'decision') this.checkDecision(index, entry, found)
     if (entry.type === 'kill' && entry.kill) this.kills.record(index, entry.kill)
     if (entry.type === 'config') this.record(index, entry, payload)
+    this.grants.check(index, entry, found)
     return found
   }
 

@@ -11,6 +11,14 @@ export const CODES = {
   kill_switch_active: 'A kill switch covers the agent or the action',
   time_limit: 'A limit per period of time is used up',
   fact_missing: 'A matching rule has a condition that could not be evaluated',
+  approval_granted: 'People approved what an approval rule held back',
+  approval_not_found: 'The agent has no approval with this id',
+  approval_mismatch: 'The request is not the one that was approved',
+  approval_used: 'The approval has been used up',
+  approval_expired: 'The approval was not decided, or not used, in time',
+  approval_denied: 'The approval was denied',
+  approval_cancelled: 'The approval was cancelled',
+  approval_outdated: 'The policy now asks for another approval than was given',
   stage_error: 'A rule kind failed or answered what it may not answer',
 } as const
 
@@ -40,6 +48,24 @@ export function killReason(scope: string, target: string | undefined): string {
 /** The reason of `fact_missing` when it is a whole stage that was told nothing. */
 export function factMissingOf(stage: string): string {
   return `The facts of the ${stage} stage are missing (deny)`
+}
+
+const APPROVAL_REASONS = {
+  approval_granted: (id: string) => `Approved by people: ${id}`,
+  approval_not_found: (id: string) =>
+    `There is no approval ${id} of this agent; ask again without approval_id`,
+  approval_mismatch: (id: string) => `Approval ${id} is for another request: nothing of it may change`,
+  approval_used: (id: string) => `Approval ${id} has been used up; ask again without approval_id`,
+  approval_expired: (id: string) => `Approval ${id} has expired; ask again without approval_id`,
+  approval_denied: (id: string) => `Approval ${id} was denied`,
+  approval_cancelled: (id: string) => `Approval ${id} was cancelled; ask again without approval_id`,
+  approval_outdated: (id: string) =>
+    `The policy now asks for more than approval ${id} gave; ask again without approval_id`,
+} as const satisfies Partial<Record<Code, (id: string) => string>>
+
+/** The reason of a decision for which an approval was named. */
+export function approvalReason(code: keyof typeof APPROVAL_REASONS, id: string): string {
+  return APPROVAL_REASONS[code](id)
 }
 
 /** The reason of `stage_error`. What went wrong is for the log, not for the agent. */

@@ -1,4 +1,15 @@
 import type { Code } from './codes.js'
+import {
+  covers,
+  type GrantFact,
+  isSameRule,
+  lifted,
+  type LiftedRule,
+  outdatedFinding,
+  readGrantFact,
+  refusedFinding,
+  unreadableFinding,
+} from './grants.js'
 import { STAGE_ORDER } from './stage.js'
 import type { AgentFacts, CanonicalRequest, Effect, FactQuery, Finding, Guard, NearMiss } from './stage.js'
 import { KILL_STAGE_VERSION, killRunner } from './stages/kill.js'
@@ -18,7 +29,7 @@ import {
 export type { Facts, PolicyRef, RuleName, Scope, StagedFinding } from './stages/runner.js'
 
 /** The rule that decided, as the wire and the ledger entry name it. */
-export interface MatchedRule extends RuleName {
+export interface MatchedRule extends Omit<RuleName, 'workflow'> {
   readonly scope: Scope
   readonly id: string
   readonly version: number
@@ -119,11 +130,17 @@ export function decideWith(
   const guards: Guard[] = []
   const nearMisses: NearMiss[] = []
   let failure: unknown
-  let decisive: { readonly finding: Finding; readonly runner: Runner } | null = null
+  let decisive: { readonly finding: Finding; readonly runner: Runner | null } | null = null
+  const fact = approvalFact(facts)
+  const grant = usableGrant(fact, request)
+  let used = false
   for (const runner of runners) {
     const outcome = runner.run(policies, input)
     failure ??= outcome.failure
-    for (const finding of outcome.findings) {
+    for (const found of outcome.findings) {
+      const lifts = grant !== null && found.effect === 'pending' && names(grant, policies, found)
+      const finding = lifts ? lifted(found, grant.id) : found
+      used ||= lifts
       findings.push(finding)
       if (decisive === null || outranks(finding, decisive.finding, policies)) decisive = { finding, runner }
     }
@@ -131,6 +148,12 @@ export function decideWith(
     for (const miss of outcome.near_misses) nearMisses.push(miss)
     if (decisive?.finding.effect === 'deny' && !explain) break
   }
+  const said = saidOfApproval(fact, decisive?.finding.effect)
+  if (said) {
+    findings.push(said)
+    decisive = decisive?.finding.effect === 'deny' ? decisive : { finding: said, runner: null }
+  }
+  if (used && grant) guards.push({ kind: 'grant', approval_id: grant.id, digest: grant.digest })
   if (decisive === null) findings.push(noFinding(policies))
   const { finding, runner } = decisive ?? { finding: noFinding(policies), runner: null }
   const policy = finding.policy === null ? undefined : policies[finding.policy]
@@ -157,6 +180,56 @@ export function decideWith(
     ...(explain && { near_misses: nearMisses }),
     ...(failure !== undefined && { failure }),
   }
+}
+
+type Grant = Extract<GrantFact, { lifts: unknown }>
+
+/** Undefined: the request names no approval. Null: what is known of it cannot be read. */
+function approvalFact(facts: Facts): GrantFact | null | undefined {
+  const fact: unknown = (facts as Facts | null | undefined)?.approval
+  return fact === undefined ? undefined : readGrantFact(fact)
+}
+
+/** The grant that the request names, unless it is a wider one that does not cover it. */
+function usableGrant(fact: GrantFact | null | undefined, request: CanonicalRequest): Grant | null {
+  if (!fact || 'refused' in fact) return null
+  return fact.scope === undefined || covers(fact.scope, request) ? fact : null
+}
+
+function names(grant: Grant, policies: readonly PolicyRef[], finding: Finding): boolean {
+  const rule = ruleToLift(policies, finding)
+  return grant.lifts.some((one) => isSameRule(one, rule))
+}
+
+/** What the fact about a named approval adds: a refusal, also of a grant that does not lift all that is pending. */
+function saidOfApproval(
+  fact: GrantFact | null | undefined,
+  effect: Effect | undefined,
+): StagedFinding | null {
+  if (fact === undefined) return null
+  if (fact === null) return unreadableFinding
+  if ('refused' in fact) return refusedFinding(fact)
+  return effect === 'pending' ? outdatedFinding(fact.id) : null
+}
+
+function ruleToLift(policies: readonly PolicyRef[], finding: Finding): LiftedRule {
+  const policy = finding.policy === null ? undefined : policies[finding.policy]
+  const rule = policy ? rulesRunner.rule(policy, finding.rule) : null
+  return rule && policy
+    ? { policy: policy.id, action: rule.action, resource: rule.resource, workflow: rule.workflow }
+    : // What no rule of a list asks for is named by its code: one grant does not lift another kind.
+      { policy: '', action: finding.code, resource: finding.rule, workflow: null }
+}
+
+/** The rules that hold a request back, as an approval names them; each once. */
+export function pendingRules(policies: readonly PolicyRef[], { findings }: Decision): LiftedRule[] {
+  const rules: LiftedRule[] = []
+  for (const finding of findings) {
+    if (finding.effect !== 'pending') continue
+    const rule = ruleToLift(policies, finding)
+    if (!rules.some((one) => isSameRule(one, rule))) rules.push(rule)
+  }
+  return rules
 }
 
 const STRICTNESS: Readonly<Record<Effect, number>> = { allow: 0, pending: 1, deny: 2 }

@@ -124,14 +124,17 @@ export const recordedDecision = ({ effect, code, reason, findings }: Decision): 
 
 /** The facts of a decision as its entry records them: of the kill switches, those that it was denied by. */
 export function recordedFacts(
-  { kill, rules }: Facts,
+  { kill, rules, approval }: Facts,
   { findings }: Decision,
 ): { readonly [stage: string]: Json } | undefined {
-  if (kill.length === 0) return rules && { rules: rules as Json }
+  if (kill.length === 0 && !approval) return rules && { rules: rules as Json }
   const pulled = kill.filter(({ id }) => findings.some(({ stage, rule }) => stage === 'kill' && rule === id))
-  if (pulled.length === 0) return rules && { rules: rules as Json }
+  if (pulled.length === 0 && !approval) return rules && { rules: rules as Json }
   return {
-    kill: pulled.map(({ id, scope, target }) => ({ id, scope, ...(target !== undefined && { target }) })),
+    ...(approval && { approval: approval as unknown as Json }),
+    ...(pulled.length > 0 && {
+      kill: pulled.map(({ id, scope, target }) => ({ id, scope, ...(target !== undefined && { target }) })),
+    }),
     ...(rules && { rules: rules as Json }),
   }
 }

@@ -63,7 +63,8 @@ function readText<T>(
 
 function readApprovalId(value: unknown, errors: RequestError[]): string | null {
   if (value === undefined || value === null) return null
-  if (typeof value === 'string' && value !== '' && value.length <= MAX_APPROVAL_ID) return value
+  // Printable ASCII: whatever was sent as an id is recorded with the refusal.
+  if (typeof value === 'string' && value.length <= MAX_APPROVAL_ID && /^[!-~]+$/.test(value)) return value
   errors.push({ path: 'approval_id', message: 'must be the id of an approval' })
   return null
 }

@@ -65,6 +65,8 @@ export interface CompileError {
 export interface CompileEnv {
   /** Whether `name` is an IANA time zone that the platform can find the offset of. */
   isZone(name: string): boolean
+  /** Whether the organization has a workflow of this name. Absent: not asked, as in a replay. */
+  isWorkflow?(name: string): boolean
 }
 
 export interface StageInput<Facts> {

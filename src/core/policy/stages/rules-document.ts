@@ -1,3 +1,4 @@
+import { WORKFLOW_NAME } from '../../approvals/workflow.js'
 import type { Json } from '../../ledger/canonical.js'
 import { err, ok, type Result } from '../../result.js'
 import type { RuleList } from '../codes.js'
@@ -9,6 +10,8 @@ export interface Rule {
   readonly action: string
   readonly resource?: string | null
   readonly conditions?: Conditions
+  /** Of an approval rule: the name of the workflow by which people decide. */
+  readonly workflow?: string
 }
 
 export interface PolicyDocument {
@@ -64,7 +67,7 @@ export function canonicalDocument(document: unknown): Json {
   }
 }
 
-function canonicalRule({ action, resource, conditions }: Rule): Json {
+function canonicalRule({ action, resource, conditions, workflow }: Rule): Json {
   const { env, time_range: range, day_of_week } = conditions ?? {}
   const canonical: Json = {
     ...(env !== undefined && { env }),
@@ -77,6 +80,7 @@ function canonicalRule({ action, resource, conditions }: Rule): Json {
     action,
     ...(typeof resource === 'string' && { resource }),
     ...(Object.keys(canonical).length > 0 && { conditions: canonical }),
+    ...(workflow !== undefined && { workflow }),
   }
 }
 
@@ -117,8 +121,12 @@ class Reader {
 
   private rule(value: unknown, list: RuleList, index: number): Rule {
     const path = `${list}[${index}]`
-    const members = this.object(value, path, ['action', 'resource', 'conditions'])
+    const known = ['action', 'resource', 'conditions']
+    // Only an approval rule has somebody to ask.
+    if (list === 'require_approval') known.push('workflow')
+    const members = this.object(value, path, known)
     if (!members) return { action: '' }
+    const workflow = list === 'require_approval' ? own(members, 'workflow') : undefined
     const action = own(members, 'action')
     const resource = own(members, 'resource')
     const conditions = own(members, 'conditions')
@@ -132,11 +140,23 @@ class Reader {
       action: typeof action === 'string' ? action : '',
       ...(typeof resource === 'string' && { resource }),
       ...(conditions !== undefined && { conditions: this.conditions(conditions, `${path}.conditions`) }),
+      ...(workflow !== undefined && { workflow: this.workflow(workflow, `${path}.workflow`) }),
     }
     if (rule.action.trim() !== '') {
       this.visit(list, index, rule, (member, message) => this.report(`${path}.${member}`, message))
     }
     return rule
+  }
+
+  private workflow(value: unknown, path: string): string {
+    const isWorkflow = (name: string): boolean =>
+      WORKFLOW_NAME.test(name) && (this.env.isWorkflow?.(name) ?? true)
+    return this.name(
+      value,
+      path,
+      isWorkflow,
+      'the name of a workflow of this organization, such as "standard"',
+    )
   }
 
   private conditions(value: unknown, path: string): Conditions {

@@ -40,6 +40,8 @@ export interface CompiledRule {
   /** null: any resource, also none. */
   readonly resourceMatcher: ResourceMatcher | null
   readonly conditions: CompiledConditions | null
+  /** Of an approval rule: how people decide; null: as the organization does by default. */
+  readonly workflow: string | null
   /** Made once, so that deciding allocates nothing for it. */
   readonly matched: Finding
 }
@@ -129,6 +131,7 @@ function compileRule(
     actionMatcher: action.value,
     resourceMatcher: matcher.value,
     conditions: compileConditions(rule.conditions),
+    workflow: rule.workflow ?? null,
     matched: {
       effect: EFFECTS[list],
       code: CODES_BY_LIST[list],

@@ -1,6 +1,7 @@
 import type { Json } from '../../ledger/canonical.js'
 import { DEFAULT_DENY_REASON, NO_POLICY_REASON, stageErrorReason, type RuleList } from '../codes.js'
 import type { CompiledPolicy } from '../compile.js'
+import type { GrantFact } from '../grants.js'
 import type {
   AgentFacts,
   CanonicalRequest,
@@ -28,11 +29,15 @@ export interface PolicyRef {
   readonly compiled: CompiledPolicy
 }
 
+/** What people said, if the request names an approval; not a stage's own, so `decide` reads it. */
+export type ApprovalFact = GrantFact
+
 /** The facts of one decision, by stage. What is not there is missing, and a missing fact denies. */
 export interface Facts {
   /** The kill switches that are active for the agent (`compileKills`). Required, so that nobody can forget them. */
   readonly kill: readonly ActiveKill[]
   readonly rules?: RulesFacts
+  readonly approval?: ApprovalFact
 }
 
 /** A finding and who says so. */
@@ -63,6 +68,8 @@ export interface RuleName {
   readonly index: number
   readonly action: string
   readonly resource: string | null
+  /** Of an approval rule: the workflow it names. */
+  readonly workflow: string | null
 }
 
 /** A stage, bound to the part of the policies and facts that it reads: what `decide` runs one after the other. */
@@ -175,7 +182,13 @@ const rulesOfEachPolicy = perPolicy(
     rule(compiled, id) {
       const rule = compiled.byId.get(id)
       return rule
-        ? { list: rule.list, index: rule.index, action: rule.action, resource: rule.resource }
+        ? {
+            list: rule.list,
+            index: rule.index,
+            action: rule.action,
+            resource: rule.resource,
+            workflow: rule.workflow,
+          }
         : null
     },
     stopsAt: (deny) => !isUndecidedAllow(deny),

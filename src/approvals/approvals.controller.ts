@@ -1,0 +1,99 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Post, Put, Query } from '@nestjs/common'
+import { ApiTags } from '@nestjs/swagger'
+import { Access } from '../platform/access/access.decorator.js'
+import { type AdminPrincipal, By, type Principal } from '../platform/access/principal.js'
+import { ApprovalSettings } from '../workflows/workflows.dto.js'
+import { WorkflowsService } from '../workflows/workflows.service.js'
+import {
+  Approval,
+  ApprovalHistoryEvent,
+  ApprovalList,
+  ApprovalRequest,
+  ApproveApproval,
+  DenyApproval,
+  ListApprovals,
+} from './approvals.dto.js'
+import { ApprovalsService } from './approvals.service.js'
+
+@ApiTags('approvals')
+@Controller('approvals')
+export class ApprovalsController {
+  constructor(
+    private readonly approvals: ApprovalsService,
+    private readonly workflows: WorkflowsService,
+  ) {}
+
+  /** Lists what waits for people and what they have decided, newest first. */
+  @Get()
+  @Access('approvals:read', 'admin', { within_team: true })
+  list(@By() principal: Principal, @Query() query: ListApprovals): Promise<ApprovalList> {
+    return this.approvals.list(principal, query)
+  }
+
+  /** Whether mere waiting may approve, where a workflow says so. */
+  @Get('settings')
+  @Access('workflows:read')
+  getSettings(@By() principal: Principal): Promise<ApprovalSettings> {
+    return this.workflows.settings(principal)
+  }
+
+  /** Opts the organization in to workflows that approve by mere waiting, or out. `critical` never does. */
+  @Put('settings')
+  @Access('organization:write')
+  putSettings(@By() principal: Principal, @Body() body: ApprovalSettings): Promise<ApprovalSettings> {
+    return this.workflows.putSettings(principal, body)
+  }
+
+  /** Gets the exact request that waits, with its arguments and context. */
+  @Get(':approval_id')
+  @Access('approvals:read', 'admin', { within_team: true })
+  get(@By() principal: Principal, @Param('approval_id') approval_id: string): Promise<ApprovalRequest> {
+    return this.approvals.get(principal, approval_id)
+  }
+
+  /** Everything that happened to it, oldest first. */
+  @Get(':approval_id/history')
+  @Access('approvals:read', 'admin', { within_team: true })
+  history(
+    @By() principal: Principal,
+    @Param('approval_id') approval_id: string,
+  ): Promise<ApprovalHistoryEvent[]> {
+    return this.approvals.history(principal, approval_id)
+  }
+
+  /**
+   * Says yes. When enough different people have, the agent may do exactly that, once, until the grant expires.
+   * @remarks With `grant`: everything that it matches, as often and as long as it says. Nobody approves their own
+   * request, and nobody votes twice, whatever keys they hold.
+   */
+  @Post(':approval_id/approve')
+  @HttpCode(200)
+  @Access('approvals:decide', 'admin', { within_team: true })
+  approve(
+    @By() principal: AdminPrincipal,
+    @Param('approval_id') approval_id: string,
+    @Body() body: ApproveApproval,
+  ): Promise<Approval> {
+    return this.approvals.approve(principal, approval_id, body)
+  }
+
+  /** Says no. The first one ends it, unless the workflow says otherwise. */
+  @Post(':approval_id/deny')
+  @HttpCode(200)
+  @Access('approvals:decide', 'admin', { within_team: true })
+  deny(
+    @By() principal: AdminPrincipal,
+    @Param('approval_id') approval_id: string,
+    @Body() { reason }: DenyApproval,
+  ): Promise<Approval> {
+    return this.approvals.deny(principal, approval_id, reason)
+  }
+
+  /** Cancels a request that waits. */
+  @Delete(':approval_id')
+  @HttpCode(204)
+  @Access('approvals:decide', 'admin', { within_team: true })
+  cancel(@By() principal: Principal, @Param('approval_id') approval_id: string): Promise<void> {
+    return this.approvals.cancel(principal, approval_id)
+  }
+}

@@ -1,0 +1,66 @@
+import type { ApprovalState, ApprovalStatus, Bounds, Vote } from '../core/approvals/transition.js'
+import type { CombinedWorkflow } from '../core/approvals/workflow.js'
+import type { ApprovalEntry, Subject } from '../core/ledger/entry.js'
+import type { GrantScope, LiftedRule } from '../core/policy/grants.js'
+import type { Tx } from '../platform/database/database.service.js'
+
+const WITH_HISTORY = { events: { orderBy: { seq: 'asc' } }, agent: { select: { owner_team: true } } } as const
+
+/** An approval with everything that happened to it, as it lies in the database. */
+export type StoredApproval = NonNullable<Awaited<ReturnType<typeof readApproval>>>
+
+export function readApproval(tx: Tx, org_id: string, approval_id: string) {
+  return tx.approval.findUnique({
+    where: { org_id_approval_id: { org_id, approval_id } },
+    include: WITH_HISTORY,
+  })
+}
+
+// The parsers of what this folder alone has written.
+export const workflowOf = ({ workflow }: Pick<StoredApproval, 'workflow'>): CombinedWorkflow =>
+  workflow as unknown as CombinedWorkflow
+export const liftsOf = ({ lifts }: Pick<StoredApproval, 'lifts'>): readonly LiftedRule[] =>
+  lifts as unknown as LiftedRule[]
+export const scopeOf = ({ scope }: Pick<StoredApproval, 'scope'>): GrantScope | null =>
+  scope as unknown as GrantScope | null
+const namesOf = (value: unknown): readonly string[] => value as string[]
+
+export const statusOf = ({ status }: Pick<StoredApproval, 'status'>): ApprovalStatus =>
+  status as ApprovalStatus
+
+export const votesOf = ({ events }: Pick<StoredApproval, 'events'>): Vote[] =>
+  events.flatMap(({ event, person, vote }) =>
+    event === 'voted' && person !== null ? [{ person, effect: vote === 'approve' ? 'approve' : 'deny' }] : [],
+  )
+
+/** What the pure transitions work on. */
+export const stateOf = (row: StoredApproval): ApprovalState => ({
+  status: statusOf(row),
+  level: row.level,
+  level_ends_at: row.level_ends_at.getTime(),
+  votes: votesOf(row),
+})
+
+export const boundsOf = (row: StoredApproval, timeout_may_approve: boolean): Bounds => ({
+  workflow: workflowOf(row),
+  requesters: namesOf(row.requesters),
+  creators: namesOf(row.creators),
+  timeout_may_approve,
+})
+
+/** How the log names the agent and the request of an approval. */
+export function subjectOf(
+  row: Pick<
+    StoredApproval,
+    'agent_id' | 'environment' | 'agent' | 'action_raw' | 'action_key' | 'resource_raw' | 'resource_key'
+  >,
+): Pick<ApprovalEntry, 'subject' | 'action' | 'resource'> {
+  const { agent_id, environment, resource_raw, resource_key } = row
+  const subject: Subject = { agent_id, environment, team: row.agent.owner_team }
+  return {
+    subject,
+    action: { raw: row.action_raw, key: row.action_key },
+    ...(resource_raw !== null &&
+      resource_key !== null && { resource: { raw: resource_raw, key: resource_key } }),
+  }
+}

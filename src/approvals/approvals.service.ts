@@ -1,0 +1,347 @@
+import { Injectable, type OnModuleInit } from '@nestjs/common'
+import { AgentsService } from '../agents/agents.service.js'
+import type { Refusal } from '../core/approvals/transition.js'
+import type { Entry } from '../core/ledger/entry.js'
+import type { GrantScope } from '../core/policy/grants.js'
+import { covers } from '../core/policy/grants.js'
+import { compileAllowAction, compileResource } from '../core/policy/pattern.js'
+import { readRequest } from '../core/policy/request.js'
+import { type FieldError, Problem } from '../core/problems.js'
+import { actorOf, LedgerService, type SystemActor } from '../ledger/ledger.service.js'
+import { type AdminPrincipal, type Principal, teamOf } from '../platform/access/principal.js'
+import { Database, type Tx } from '../platform/database/database.service.js'
+import type {
+  Approval,
+  ApprovalHistoryEvent,
+  ApprovalList,
+  ApprovalRequest,
+  ApproveApproval,
+  ListApprovals,
+  WiderGrant,
+} from './approvals.dto.js'
+import { lockAsker, selectSealed } from './approvals.queries.js'
+import { scopeOf, type StoredApproval, votesOf, workflowOf } from './approvals.record.js'
+import { viewOf } from './approvals.view.js'
+import { ApprovalLifeService, type By, type Held } from './life.service.js'
+
+const DEFAULT_LIMIT = 100
+const DEFAULT_REASON = { approve: 'Approved by admin', deny: 'Denied by admin' } as const
+
+/** The people's side of approvals: seeing what waits, and deciding. */
+@Injectable()
+export class ApprovalsService implements OnModuleInit {
+  constructor(
+    private readonly database: Database,
+    private readonly ledger: LedgerService,
+    private readonly life: ApprovalLifeService,
+    private readonly agents: AgentsService,
+  ) {}
+
+  /** Nobody decides about an agent that is gone. */
+  onModuleInit(): void {
+    this.agents.onDeactivated((tx, principal, agent_id) =>
+      this.cancelPending(tx, principal, { agent_id }, 'The agent is not active any more'),
+    )
+  }
+
+  /** Newest first; of the caller's team alone, if they are held to one. */
+  async list(principal: Principal, query: ListApprovals): Promise<ApprovalList> {
+    const { status, agent_id, limit = DEFAULT_LIMIT, offset = 0 } = query
+    const seen = seenBy(principal)
+    const where = { ...seen, ...(status && { status }), ...(agent_id !== undefined && { agent_id }) }
+    return this.database.withOrg(principal, async (tx) => {
+      const rows = await tx.approval.findMany({
+        where,
+        include: { events: { orderBy: { seq: 'asc' } }, agent: { select: { owner_team: true } } },
+        orderBy: [{ created_at: 'desc' }, { approval_id: 'desc' }],
+        take: limit,
+        skip: offset,
+      })
+      return {
+        items: rows.map(viewOf),
+        total: await tx.approval.count({ where }),
+        pending_count: await tx.approval.count({ where: { ...seen, status: 'pending' } }),
+      }
+    })
+  }
+
+  /** The exact request, opened. @throws Problem `approval_not_found`, also for one of another team */
+  async get(principal: Principal, approval_id: string): Promise<ApprovalRequest> {
+    return this.database.withOrg(principal, async (tx) => {
+      const row = await this.find(tx, principal, approval_id)
+      return { ...viewOf(row), ...(await this.open(tx, row)) }
+    })
+  }
+
+  /** Everything that happened to it, oldest first. @throws Problem `approval_not_found` */
+  async history(principal: Principal, approval_id: string): Promise<ApprovalHistoryEvent[]> {
+    const row = await this.database.withOrg(principal, (tx) => this.find(tx, principal, approval_id))
+    return row.events.map(
+      ({ event, actor_kind, actor_id, person, vote, reason, level, decision_id, at }) => ({
+        event,
+        actor_kind,
+        actor: actor_id,
+        person,
+        vote,
+        reason,
+        level,
+        decision_id,
+        at,
+      }),
+    )
+  }
+
+  /** One person's yes. @throws Problem as `vote`, and `validation_failed` for a grant that goes too far */
+  approve(principal: AdminPrincipal, approval_id: string, body: ApproveApproval): Promise<Approval> {
+    return this.vote(principal, approval_id, 'approve', body)
+  }
+
+  /** One person's no. @throws Problem as `vote` */
+  deny(principal: AdminPrincipal, approval_id: string, reason: string | undefined): Promise<Approval> {
+    return this.vote(principal, approval_id, 'deny', { ...(reason !== undefined && { reason }) })
+  }
+
+  /** Takes back a request that waits. @throws Problem `approval_not_found`; `conflict` when it was decided */
+  async cancel(principal: Principal, approval_id: string): Promise<void> {
+    const refusal = await this.database.withOrg(principal, async (tx) => {
+      const held = await this.hold(tx, principal, approval_id)
+      const by: By = { actor: principal, reason: null }
+      const cancelled = await this.life.happen(tx, held, { kind: 'cancel' }, by)
+      return cancelled.ok ? null : cancelled.errors
+    })
+    if (refusal) throw problemOf(refusal)
+  }
+
+  /**
+   * Ends everything that waits and that `where` names, in a transaction that makes it pointless: an agent is gone, a
+   * kill switch was pulled. Without members: the whole organization.
+   */
+  async cancelPending(
+    tx: Tx,
+    actor: Principal | SystemActor,
+    where: {
+      readonly agent_id?: string
+      readonly key_id?: string
+      readonly environment?: string
+      readonly team?: string
+    },
+    reason: string,
+  ): Promise<number> {
+    const { team, ...columns } = where
+    const wanted = {
+      status: 'pending',
+      ...columns,
+      ...(team !== undefined && { agent: { owner_team: team } }),
+    }
+    const org_id = this.database.orgOf(tx)
+    // In one order, so that two who cancel much at once cannot wait for each other.
+    const askers = await tx.approval.findMany({
+      where: wanted,
+      select: { agent_id: true },
+      distinct: ['agent_id'],
+      orderBy: { agent_id: 'asc' },
+    })
+    for (const { agent_id } of askers) await lockAsker(tx, org_id, agent_id)
+    const waiting = await tx.approval.findMany({
+      where: wanted,
+      select: { approval_id: true },
+      orderBy: { approval_id: 'asc' },
+    })
+    let cancelled = 0
+    for (const { approval_id } of waiting) {
+      const held = await this.life.hold(tx, org_id, approval_id)
+      if (!held) continue
+      const ended = await this.life.happen(tx, held, { kind: 'cancel' }, { actor, reason })
+      if (ended.ok) cancelled++
+    }
+    return cancelled
+  }
+
+  /**
+   * Clears what this capability keeps of requests whose payloads are erased: afterwards nothing can be compared with
+   * the digest in the log, so what still waits can only be cancelled, and no grant of it works. To be called in the
+   * transaction of the erasure. Reasons are people's free text, so they go too.
+   */
+  async forget(
+    tx: Tx,
+    where: { readonly decision_ids: readonly string[] } | { readonly agent_id: string },
+  ): Promise<number> {
+    const named =
+      'agent_id' in where ? { agent_id: where.agent_id } : { decision_id: { in: [...where.decision_ids] } }
+    const rows = await tx.approval.findMany({ where: named, select: { approval_id: true } })
+    const approval_id = { in: rows.map((row) => row.approval_id) }
+    await tx.approvalEvent.updateMany({
+      where: { approval_id, reason: { not: null } },
+      data: { reason: '[erased]' },
+    })
+    const { count } = await tx.approval.updateMany({
+      where: named,
+      data: { salt: null, waiting_for: null, decision_reason: null },
+    })
+    return count
+  }
+
+  /**
+   * @throws Problem `approval_not_found`; `conflict` when it was decided or this person has voted; `forbidden` for who
+   * may not decide; `validation_failed` without a reason where the workflow requires one
+   */
+  private async vote(
+    principal: AdminPrincipal,
+    approval_id: string,
+    effect: 'approve' | 'deny',
+    { reason, grant }: ApproveApproval,
+  ): Promise<Approval> {
+    const outcome = await this.database.withOrg(principal, async (tx) => {
+      const held = await this.hold(tx, principal, approval_id)
+      const person = await this.life.personOf(tx, principal.org_id, actorOf(principal).id)
+      const wider = effect === 'approve' ? widerOf(held, grant) : undefined
+      const by: By = {
+        actor: principal,
+        reason: reason ?? DEFAULT_REASON[effect],
+        ...(wider && { grant: wider }),
+      }
+      const candidate = { roles: rolesOf(principal), team: teamOf(principal) }
+      const vote = { person, effect }
+      const event = { kind: 'vote', vote, candidate, reason: reason ?? null } as const
+      return this.life.happen(tx, held, event, by)
+    })
+    // After the commit: that its time was over is written, also when the vote came too late.
+    if (!outcome.ok) throw problemOf(outcome.errors)
+    return viewOf(outcome.value.row)
+  }
+
+  private async hold(tx: Tx, principal: Principal, approval_id: string): Promise<Held> {
+    const held = await this.life.hold(tx, principal.org_id, approval_id)
+    if (!held || !isSeenBy(principal, held.row)) throw missing(approval_id)
+    return held
+  }
+
+  private async find(tx: Tx, principal: Principal, approval_id: string): Promise<StoredApproval> {
+    const row = await tx.approval.findFirst({
+      where: { ...seenBy(principal), approval_id },
+      include: { events: { orderBy: { seq: 'asc' } }, agent: { select: { owner_team: true } } },
+    })
+    if (!row) throw missing(approval_id)
+    return row
+  }
+
+  /** Arguments and context, which lie beside the entry of the decision that asked. */
+  private async open(
+    tx: Tx,
+    { org_id, decision_id }: StoredApproval,
+  ): Promise<Pick<ApprovalRequest, 'arguments' | 'context' | 'redacted'>> {
+    const stored = await selectSealed(tx, org_id, decision_id)
+    if (!stored?.nonce || !stored.body || stored.dek_id === null)
+      return { arguments: null, context: null, redacted: true }
+    // The parser of what the ledger alone has written.
+    const entry = JSON.parse(Buffer.from(stored.entry).toString()) as Entry
+    const at = Date.parse(entry.ts)
+    const payload = await this.ledger.sealer.open(org_id, entry.log, entry.id, at, {
+      nonce: stored.nonce,
+      body: stored.body,
+      dek_id: stored.dek_id,
+    })
+    return { arguments: objectOf(payload.arguments), context: objectOf(payload.context), redacted: false }
+  }
+}
+
+/** Whoever is held to a team sees its agents' approvals and no others; all of them look missing. */
+function seenBy(principal: Principal) {
+  const team = teamOf(principal)
+  return { org_id: principal.org_id, ...(team !== null && { agent: { owner_team: team } }) }
+}
+
+function isSeenBy(principal: Principal, { agent }: StoredApproval): boolean {
+  const team = teamOf(principal)
+  return team === null || team === agent.owner_team
+}
+
+function rolesOf(principal: AdminPrincipal): readonly string[] {
+  switch (principal.kind) {
+    case 'root':
+      return ['owner']
+    case 'admin_key':
+      return [principal.role]
+    case 'member':
+      return principal.roles
+  }
+}
+
+/** What a yes grants beyond the request; undefined: nothing. */
+function widerOf({ row }: Held, grant: WiderGrant | undefined): By['grant'] {
+  const voted = votesOf(row).some(({ effect }) => effect === 'approve')
+  const before = voted ? { scope: scopeOf(row), seconds: row.grant_seconds, uses: row.grant_uses } : null
+  if (!grant) {
+    if (before?.scope) throw otherGrant(before.scope)
+    return undefined
+  }
+  const scope: GrantScope = { action: grant.action, resource: grant.resource ?? null }
+  const errors = grantErrors(row, grant, scope)
+  if (errors.length > 0) throw new Problem('validation_failed', { errors })
+  const same =
+    before === null ||
+    (before.scope?.action === scope.action &&
+      before.scope.resource === scope.resource &&
+      before.seconds === grant.seconds &&
+      before.uses === grant.uses)
+  if (!same) throw otherGrant(before.scope)
+  return { scope, seconds: grant.seconds, uses: grant.uses }
+}
+
+function grantErrors(row: StoredApproval, grant: WiderGrant, scope: GrantScope): FieldError[] {
+  const { widest_grant: widest } = workflowOf(row)
+  if (!widest) {
+    return [
+      { path: 'grant', message: 'must be left out: this workflow allows only the one request that waits' },
+    ]
+  }
+  const errors: FieldError[] = []
+  const action = compileAllowAction(scope.action)
+  if (!action.ok) errors.push({ path: 'grant.action', message: action.errors })
+  const resource = scope.resource === null || scope.resource === '*' ? null : compileResource(scope.resource)
+  if (resource && !resource.ok) errors.push({ path: 'grant.resource', message: resource.errors })
+  if (grant.seconds > widest.seconds)
+    errors.push({ path: 'grant.seconds', message: `must be at most ${widest.seconds} by this workflow` })
+  if (grant.uses > widest.uses)
+    errors.push({ path: 'grant.uses', message: `must be at most ${widest.uses} by this workflow` })
+  const request = readRequest({ action: row.action_raw, resource: row.resource_raw })
+  if (errors.length === 0 && (!request.ok || !covers(scope, request.value)))
+    errors.push({ path: 'grant', message: 'must cover the request that waits' })
+  return errors
+}
+
+function otherGrant(scope: GrantScope | null): Problem {
+  const what = scope ? `${scope.action} on ${scope.resource ?? '*'}` : 'exactly the one request'
+  return new Problem('conflict', {
+    detail: `Another approver has granted ${what}: approve the same with the same limits, or deny.`,
+  })
+}
+
+function problemOf(refusal: Refusal): Problem {
+  switch (refusal.why) {
+    case 'decided':
+      return new Problem('conflict', { detail: `Approval is already ${refusal.status}` })
+    case 'voted':
+      return new Problem('conflict', {
+        detail: 'You have voted on this approval already. It needs somebody else.',
+      })
+    case 'self':
+      return new Problem('forbidden', {
+        detail: 'Nobody approves their own request. It needs somebody else.',
+      })
+    case 'role':
+      return new Problem('forbidden', {
+        detail: 'The workflow of this approval lets other roles or teams decide.',
+      })
+    case 'reason':
+      return new Problem('validation_failed', {
+        errors: [{ path: 'reason', message: 'is required by the workflow of this approval' }],
+      })
+  }
+}
+
+const objectOf = (value: unknown): object | null =>
+  typeof value === 'object' && value !== null ? value : null
+
+const missing = (approval_id: string) =>
+  new Problem('approval_not_found', { detail: `Approval ${approval_id} not found` })

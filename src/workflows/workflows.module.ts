@@ -1,0 +1,13 @@
+import { Module } from '@nestjs/common'
+import { LedgerModule } from '../ledger/ledger.module.js'
+import { WorkflowsController } from './workflows.controller.js'
+import { WorkflowsService } from './workflows.service.js'
+
+/** How people decide about what waits for them. */
+@Module({
+  imports: [LedgerModule],
+  controllers: [WorkflowsController],
+  providers: [WorkflowsService],
+  exports: [WorkflowsService],
+})
+export class WorkflowsModule {}
