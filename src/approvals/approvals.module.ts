@@ -7,15 +7,25 @@ import { ApprovalsController } from './approvals.controller.js'
 import { ApprovalsService } from './approvals.service.js'
 import { ApprovalsWorker } from './approvals.worker.js'
 import { AskingService } from './asking.service.js'
+import { ApprovalReportController } from './report.controller.js'
+import { ApprovalReportService } from './report.service.js'
+import { ErasureModule } from '../erasure/erasure.module.js'
 import { ApprovalLifeService } from './life.service.js'
 import { WaitingController } from './waiting.controller.js'
 import { WaitingService } from './waiting.service.js'
 
 /** What agents must ask people, what people answer, and what the answer is good for. */
 @Module({
-  imports: [AgentsModule, LedgerModule, SnapshotsModule, WorkflowsModule],
-  controllers: [ApprovalsController, WaitingController],
-  providers: [ApprovalsService, ApprovalLifeService, ApprovalsWorker, AskingService, WaitingService],
+  imports: [AgentsModule, ErasureModule, LedgerModule, SnapshotsModule, WorkflowsModule],
+  controllers: [ApprovalsController, ApprovalReportController, WaitingController],
+  providers: [
+    ApprovalsService,
+    ApprovalReportService,
+    ApprovalLifeService,
+    ApprovalsWorker,
+    AskingService,
+    WaitingService,
+  ],
   exports: [ApprovalsService, AskingService, WaitingService],
 })
 export class ApprovalsModule {}

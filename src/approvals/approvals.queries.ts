@@ -109,3 +109,30 @@ export async function selectDecided(pool: Pool, waiting: readonly DueRow[]): Pro
   })
   return rows
 }
+
+/** What is being erased: the payloads of the entries `from` to `upto` (inclusive), of one agent alone if named. */
+export interface Erased {
+  readonly org_id: string
+  readonly from: number
+  readonly upto: number
+  readonly agent_id: string | null
+}
+
+/**
+ * Clears what is kept beside the log of requests whose payloads are erased: the salt of their digest, the keyed hash by
+ * which the same request is found again, and what people wrote about them. An approval is concerned when one of the
+ * decisions that asked for it or used it is.
+ */
+export async function forgetRequests(tx: Tx, { org_id, from, upto, agent_id }: Erased): Promise<void> {
+  const rows = await tx.$queryRaw<{ approval_id: string }[]>`
+    UPDATE approvals a SET salt = NULL, waiting_for = NULL, decision_reason = NULL
+    WHERE a.org_id = ${org_id} AND (${agent_id}::text IS NULL OR a.agent_id = ${agent_id})
+      AND a.approval_id IN (
+        SELECT v.approval_id FROM ledger.ledger_entry e JOIN approval_events v ON v.org_id = e.org_id AND v.decision_id = e.id
+        WHERE e.org_id = ${org_id} AND e.index BETWEEN ${from} AND ${upto} AND e.type = 'decision')
+    RETURNING a.approval_id`
+  const ids = rows.map(({ approval_id }) => approval_id)
+  await tx.$executeRaw`
+    UPDATE approval_events SET reason = NULL
+    WHERE org_id = ${org_id} AND approval_id = ANY (${ids}) AND reason IS NOT NULL`
+}

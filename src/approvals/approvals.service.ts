@@ -7,6 +7,7 @@ import { covers } from '../core/policy/grants.js'
 import { compileAllowAction, compileResource } from '../core/policy/pattern.js'
 import { readRequest } from '../core/policy/request.js'
 import { type FieldError, Problem } from '../core/problems.js'
+import { ErasureService } from '../erasure/erasure.service.js'
 import { actorOf, LedgerService, type SystemActor } from '../ledger/ledger.service.js'
 import { type AdminPrincipal, type Principal, teamOf } from '../platform/access/principal.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
@@ -19,7 +20,7 @@ import type {
   ListApprovals,
   WiderGrant,
 } from './approvals.dto.js'
-import { lockAsker, selectSealed } from './approvals.queries.js'
+import { forgetRequests, lockAsker, selectSealed } from './approvals.queries.js'
 import { scopeOf, type StoredApproval, votesOf, workflowOf } from './approvals.record.js'
 import { viewOf } from './approvals.view.js'
 import { ApprovalLifeService, type By, type Held } from './life.service.js'
@@ -35,13 +36,17 @@ export class ApprovalsService implements OnModuleInit {
     private readonly ledger: LedgerService,
     private readonly life: ApprovalLifeService,
     private readonly agents: AgentsService,
+    private readonly erasure: ErasureService,
   ) {}
 
-  /** Nobody decides about an agent that is gone. */
+  /** Nobody decides about an agent that is gone, or keeps what was erased. */
   onModuleInit(): void {
     this.agents.onDeactivated((tx, principal, agent_id) =>
       this.cancelPending(tx, principal, { agent_id }, 'The agent is not active any more'),
     )
+    // Nothing is left that a guessed request could be compared with, so what waits can only be denied or cancelled, and
+    // no grant of it works. Reasons are people's free text about it, so they go too.
+    this.erasure.onErase((tx, scope) => forgetRequests(tx, scope))
   }
 
   /** Newest first; of the caller's team alone, if they are held to one. */
@@ -155,30 +160,6 @@ export class ApprovalsService implements OnModuleInit {
       if (ended.ok) cancelled++
     }
     return cancelled
-  }
-
-  /**
-   * Clears what this capability keeps of requests whose payloads are erased: afterwards nothing can be compared with
-   * the digest in the log, so what still waits can only be cancelled, and no grant of it works. To be called in the
-   * transaction of the erasure. Reasons are people's free text, so they go too.
-   */
-  async forget(
-    tx: Tx,
-    where: { readonly decision_ids: readonly string[] } | { readonly agent_id: string },
-  ): Promise<number> {
-    const named =
-      'agent_id' in where ? { agent_id: where.agent_id } : { decision_id: { in: [...where.decision_ids] } }
-    const rows = await tx.approval.findMany({ where: named, select: { approval_id: true } })
-    const approval_id = { in: rows.map((row) => row.approval_id) }
-    await tx.approvalEvent.updateMany({
-      where: { approval_id, reason: { not: null } },
-      data: { reason: '[erased]' },
-    })
-    const { count } = await tx.approval.updateMany({
-      where: named,
-      data: { salt: null, waiting_for: null, decision_reason: null },
-    })
-    return count
   }
 
   /**
