@@ -11,6 +11,18 @@ import { Logs } from './resources/logs.js'
 import { Organizations } from './resources/organizations.js'
 import { Policies } from './resources/policies.js'
 import { Roles } from './resources/roles.js'
+import { Members } from './resources/members.js'
+import { Invitations } from './resources/invitations.js'
+import { Setup } from './resources/setup.js'
+import { Auth } from './resources/auth.js'
+import { SingleSignOn } from './resources/single-sign-on.js'
+import { TeamPolicies } from './resources/team-policies.js'
+import { OrganizationPolicy } from './resources/organization-policy.js'
+import { Erasure } from './resources/erasure.js'
+import { DataKeys } from './resources/data-keys.js'
+import { Retention } from './resources/retention.js'
+import { Webhooks } from './resources/webhooks.js'
+import { Notifications } from './resources/notifications.js'
 import { Health } from './resources/service.js'
 import { Teams } from './resources/teams.js'
 import { assertSecret, type Fetch, type RequestOptions, Transport } from './transport.js'
@@ -57,6 +69,18 @@ export class AgentGuard {
   readonly roles: Roles
   readonly teams: Teams
   readonly approvals: Approvals
+  readonly members: Members
+  readonly invitations: Invitations
+  readonly setup: Setup
+  readonly auth: Auth
+  readonly singleSignOn: SingleSignOn
+  readonly teamPolicies: TeamPolicies
+  readonly organizationPolicy: OrganizationPolicy
+  readonly erasure: Erasure
+  readonly dataKeys: DataKeys
+  readonly retention: Retention
+  readonly webhooks: Webhooks
+  readonly notifications: Notifications
   readonly health: Health
   private readonly decisions: Decisions
 
@@ -74,6 +98,18 @@ export class AgentGuard {
     this.roles = new Roles(transport)
     this.teams = new Teams(transport)
     this.approvals = new Approvals(transport)
+    this.members = new Members(transport)
+    this.invitations = new Invitations(transport)
+    this.setup = new Setup(transport)
+    this.auth = new Auth(transport)
+    this.singleSignOn = new SingleSignOn(transport)
+    this.teamPolicies = new TeamPolicies(transport)
+    this.organizationPolicy = new OrganizationPolicy(transport)
+    this.erasure = new Erasure(transport)
+    this.dataKeys = new DataKeys(transport)
+    this.retention = new Retention(transport)
+    this.webhooks = new Webhooks(transport)
+    this.notifications = new Notifications(transport)
     this.health = new Health(transport)
     this.decisions = new Decisions(transport)
   }
