@@ -23,6 +23,8 @@ import { DataKeys } from './resources/data-keys.js'
 import { Retention } from './resources/retention.js'
 import { Webhooks } from './resources/webhooks.js'
 import { Notifications } from './resources/notifications.js'
+import { KillSwitch } from './resources/kill-switch.js'
+import { Events } from './resources/events.js'
 import { Health } from './resources/service.js'
 import { Teams } from './resources/teams.js'
 import { assertSecret, type Fetch, type RequestOptions, Transport } from './transport.js'
@@ -81,6 +83,8 @@ export class AgentGuard {
   readonly retention: Retention
   readonly webhooks: Webhooks
   readonly notifications: Notifications
+  readonly killSwitch: KillSwitch
+  readonly events: Events
   readonly health: Health
   private readonly decisions: Decisions
 
@@ -110,6 +114,8 @@ export class AgentGuard {
     this.retention = new Retention(transport)
     this.webhooks = new Webhooks(transport)
     this.notifications = new Notifications(transport)
+    this.killSwitch = new KillSwitch(transport)
+    this.events = new Events(transport)
     this.health = new Health(transport)
     this.decisions = new Decisions(transport)
   }
