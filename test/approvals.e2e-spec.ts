@@ -211,6 +211,27 @@ describe('using what was granted', () => {
     expect(refused.status).toBe(401)
   })
 
+  it('stops with a kill switch of its scope, and what was granted is denied', async () => {
+    const stopped = await office.agent()
+    const other = await office.agent()
+    const waiting = await pending(stopped)
+    const elsewhere = await pending(other)
+    const approval_id = await pending(stopped, { ...EMAIL, arguments: {} })
+    await approve(approver, approval_id)
+    const kill = { scope: 'agent', target: stopped.agent_id, reason: 'stop' }
+    expect((await office.root.post('/kill-switch/activate', kill)).status).toBeLessThan(300)
+    expect((await office.root.get(`/approvals/${waiting}`)).body).toMatchObject({ status: 'cancelled' })
+    expect((await office.root.get(`/approvals/${elsewhere}`)).body).toMatchObject({ status: 'pending' })
+    expect(await ask(stopped, { ...EMAIL, arguments: {}, approval_id })).toMatchObject({
+      allowed: false,
+      code: 'kill_switch_active',
+    })
+    const action = { scope: 'action', target: 'send:*', reason: 'no mail' }
+    await office.root.post('/kill-switch/activate', action)
+    expect((await office.root.get(`/approvals/${elsewhere}`)).body).toMatchObject({ status: 'cancelled' })
+    await office.root.post('/kill-switch/deactivate', action)
+  })
+
   it('refuses every change of the request: property', async () => {
     const json = fc.jsonValue({ maxDepth: 2 }).filter((value) => !Object.is(value, -0))
     const request = { ...EMAIL, arguments: { to: 'exact', list: [1, 2], deep: { a: null } } }

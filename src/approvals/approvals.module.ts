@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common'
 import { AgentsModule } from '../agents/agents.module.js'
+import { KillSwitchModule } from '../kill-switch/kill-switch.module.js'
 import { LedgerModule } from '../ledger/ledger.module.js'
 import { SnapshotsModule } from '../snapshots/snapshots.module.js'
 import { WorkflowsModule } from '../workflows/workflows.module.js'
@@ -16,7 +17,7 @@ import { WaitingService } from './waiting.service.js'
 
 /** What agents must ask people, what people answer, and what the answer is good for. */
 @Module({
-  imports: [AgentsModule, ErasureModule, LedgerModule, SnapshotsModule, WorkflowsModule],
+  imports: [AgentsModule, ErasureModule, KillSwitchModule, LedgerModule, SnapshotsModule, WorkflowsModule],
   controllers: [ApprovalsController, ApprovalReportController, WaitingController],
   providers: [
     ApprovalsService,

@@ -5,9 +5,12 @@ import type { Entry } from '../core/ledger/entry.js'
 import type { GrantScope } from '../core/policy/grants.js'
 import { covers } from '../core/policy/grants.js'
 import { compileAllowAction, compileResource } from '../core/policy/pattern.js'
+import { type ActionReading, readAction } from '../core/policy/action.js'
+import { compileKills } from '../core/policy/stages/kill.js'
 import { readRequest } from '../core/policy/request.js'
 import { type FieldError, Problem } from '../core/problems.js'
 import { ErasureService } from '../erasure/erasure.service.js'
+import { KillSwitchService } from '../kill-switch/kill-switch.service.js'
 import { actorOf, LedgerService, type SystemActor } from '../ledger/ledger.service.js'
 import { type AdminPrincipal, type Principal, teamOf } from '../platform/access/principal.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
@@ -37,6 +40,7 @@ export class ApprovalsService implements OnModuleInit {
     private readonly life: ApprovalLifeService,
     private readonly agents: AgentsService,
     private readonly erasure: ErasureService,
+    private readonly kills: KillSwitchService,
   ) {}
 
   /** Nobody decides about an agent that is gone, or keeps what was erased. */
@@ -44,6 +48,11 @@ export class ApprovalsService implements OnModuleInit {
     this.agents.onDeactivated((tx, principal, agent_id) =>
       this.cancelPending(tx, principal, { agent_id }, 'The agent is not active any more'),
     )
+    this.kills.onKill(async (tx, principal, { kill_id, scope, target }) => {
+      const [kill] = compileKills([{ id: kill_id, scope, ...(target !== null && { target }) }])
+      const where = target !== null && scope !== 'action' ? { [COLUMNS[scope]]: target } : {}
+      await this.cancelPending(tx, principal, where, 'A kill switch was activated', kill?.stops)
+    })
     // Nothing is left that a guessed request could be compared with, so what waits can only be denied or cancelled, and
     // no grant of it works. Reasons are people's free text about it, so they go too.
     this.erasure.onErase((tx, scope) => forgetRequests(tx, scope))
@@ -131,6 +140,7 @@ export class ApprovalsService implements OnModuleInit {
       readonly team?: string
     },
     reason: string,
+    concerns?: (action: ActionReading) => boolean,
   ): Promise<number> {
     const { team, ...columns } = where
     const wanted = {
@@ -155,7 +165,7 @@ export class ApprovalsService implements OnModuleInit {
     let cancelled = 0
     for (const { approval_id } of waiting) {
       const held = await this.life.hold(tx, org_id, approval_id)
-      if (!held) continue
+      if (!held || !isConcerned(held, concerns)) continue
       const ended = await this.life.happen(tx, held, { kind: 'cancel' }, { actor, reason })
       if (ended.ok) cancelled++
     }
@@ -224,6 +234,22 @@ export class ApprovalsService implements OnModuleInit {
     })
     return { arguments: objectOf(payload.arguments), context: objectOf(payload.context), redacted: false }
   }
+}
+
+/** Where a kill switch of this scope finds its target; the widest two have none. */
+const COLUMNS = {
+  installation: 'org_id',
+  organization: 'org_id',
+  environment: 'environment',
+  team: 'team',
+  agent: 'agent_id',
+  key: 'key_id',
+} as const
+
+/** An action that cannot be read any more is stopped with the others. */
+function isConcerned({ row }: Held, concerns: ((action: ActionReading) => boolean) | undefined): boolean {
+  const action = readAction(row.action_raw)
+  return concerns === undefined || !action.ok || concerns(action.value)
 }
 
 /** Whoever is held to a team sees its agents' approvals and no others; all of them look missing. */
