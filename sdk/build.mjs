@@ -3,7 +3,16 @@
 //   --if-changed  nothing when sdk/dist was built from the present sources
 // Needs the Node of node_modules/.bin (tsdown: 22.18 or newer), which npm puts first.
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 
@@ -16,7 +25,15 @@ const lock = path.join(sdk, '.building')
 /** Everything the output depends on, by content. */
 function fingerprint() {
   const hash = createHash('sha256')
-  const sources = ['../src/core', 'src', '../openapi.json', 'package.json', 'tsdown.config.mjs', 'build.mjs']
+  const sources = [
+    '../src/core',
+    '../src/platform/clock',
+    'src',
+    '../openapi.json',
+    'package.json',
+    'tsdown.config.mjs',
+    'build.mjs',
+  ]
   for (const file of sources.flatMap((name) => filesOf(path.join(sdk, name))))
     hash.update(path.relative(sdk, file)).update('\0').update(readFileSync(file)).update('\0')
   return hash.digest('hex')
@@ -49,6 +66,8 @@ async function build() {
   const { build: bundle } = await import('tsdown')
   rmSync(dist, { recursive: true, force: true })
   await bundle({ cwd: sdk, config: path.join(sdk, 'tsdown.config.mjs'), clean: false, logLevel: 'warn' })
+  // The command reads YAML with it; its licence asks to be passed on with every copy.
+  copyFileSync(new URL('../LICENSE', import.meta.resolve('yaml')), path.join(dist, 'yaml.LICENSE'))
 }
 
 /** Two test files may want the package at once: the second waits, and then finds it built. */
