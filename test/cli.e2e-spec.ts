@@ -215,6 +215,106 @@ describe('enforce and logs', () => {
   })
 })
 
+describe('approvals and kill switches', () => {
+  it('are decided and pulled from the command line', async () => {
+    const made = await makeAgent('waits')
+    await json(
+      ['policy', 'set', made.agent_id, '-'],
+      admin,
+      'allow: [{action: read}]\nrequire_approval: [{action: pay}]\n',
+    )
+    const asked = JSON.parse((await cli(['enforce', 'pay', '--json'], keyOf(made))).out) as {
+      approval_id: string
+    }
+    const [waiting] = await json<{ approval_id: string }[]>(['approvals', 'list', '--status', 'pending'])
+    expect(waiting?.approval_id).toBe(asked.approval_id)
+    expect(await json(['approvals', 'approve', asked.approval_id, '--reason', 'fine'])).toMatchObject({
+      status: 'approved',
+    })
+    expect((await cli(['enforce', 'pay', '--approval', asked.approval_id], keyOf(made))).code).toBe(0)
+    const kill = await json<{ kill_id: string }>([
+      'kill',
+      'activate',
+      'agent',
+      made.agent_id,
+      '--reason',
+      'drill',
+    ])
+    expect((await cli(['enforce', 'read'], keyOf(made))).code).toBe(2)
+    expect(await json(['kill', 'status'])).toMatchObject([{ kill_id: kill.kill_id, state: 'active' }])
+    expect(await json(['kill', 'deactivate', kill.kill_id, '--reason', 'over'])).toMatchObject({
+      state: 'ended',
+    })
+    expect((await cli(['enforce', 'read'], keyOf(made))).code).toBe(0)
+  })
+})
+
+describe('plan and apply', () => {
+  const wanted = (environment: string, more = '') => `version: 1
+manages_teams: [planned]
+agents:
+  - name: writer
+    owner_team: planned
+    environment: ${environment}
+    policy:
+      allow: [{action: read}]
+${more}`
+  const second = '  - {name: reader, owner_team: planned, environment: dev}\n'
+
+  it('make what the file says, once; a key is shown when it is made', async () => {
+    const yaml = file('agentguard.yaml', wanted('dev', second))
+    const plan = (...args: string[]) => cli(['plan', '-f', yaml, '--exit-code', ...args])
+    const before = await plan()
+    expect([before.code, before.out]).toEqual([
+      2,
+      '+ agent planned/writer (dev)\n~ policy of planned/writer\n    + allow: read\n+ agent planned/reader (dev)\n',
+    ])
+    const unasked = await cli(['apply', '-f', yaml])
+    expect([unasked.code, unasked.err]).toEqual([1, expect.stringContaining('give --yes')])
+    expect((await cli(['apply', '-f', yaml, '--dry-run'])).out).toBe(before.out)
+    expect(await json(['agents', 'list', '--team', 'planned'])).toEqual([])
+    const { applied } = await json<{ applied: Made[] }>(['apply', '-f', yaml, '--yes'])
+    expect(applied).toMatchObject([
+      { kind: 'create', api_key: expect.stringMatching(/^agk_/) },
+      { version: 1 },
+      { kind: 'create' },
+    ])
+    const again = await plan()
+    expect([again.code, again.out]).toEqual([0, ''])
+    expect(await json(['apply', '-f', yaml, '--yes'])).toEqual({ applied: [], remaining: 0 })
+
+    file('agentguard.yaml', wanted('prod'))
+    expect((await plan()).out).toBe('~ agent planned/writer: environment dev → prod\n')
+    const pruned = await cli(['apply', '-f', yaml, '--prune', '--yes'])
+    expect([pruned.code, pruned.out]).toEqual([
+      0,
+      expect.stringContaining(`deleted: planned/reader  ${applied[2]?.agent_id}`),
+    ])
+    expect(await json(['agents', 'list', '--team', 'planned'])).toMatchObject([
+      { name: 'writer', environment: 'prod' },
+    ])
+    file('agentguard.yaml', wanted('prod', second))
+    expect((await plan()).err).toContain('planned/reader is inactive')
+    expect((await plan('--replace-inactive')).code).toBe(2)
+  })
+
+  it('refuse a name that two agents have, and a file with mistakes', async () => {
+    for (let i = 0; i < 2; i++) await json(['agents', 'create', 'twin', '--team', 'planned'])
+    const twins = 'version: 1\nagents: [{name: twin, owner_team: planned, environment: dev}]'
+    const { code, err } = await cli(['plan', '-f', '-'], admin, twins)
+    expect([code, err]).toEqual([1, expect.stringContaining('There are several agents planned/twin: agt_')])
+    const bad = await cli(
+      ['plan', '-f', '-'],
+      admin,
+      'agents: [{name: a, owner_team: b, environment: x, c: 1}]',
+    )
+    for (const why of ['version: must be 1', 'agents[0].environment', 'c is not known'])
+      expect(bad.err).toContain(why)
+    const unmarked = await cli(['plan', '--prune', '-f', '-'], admin, 'version: 1\nagents: []')
+    expect([unmarked.code, unmarked.err]).toEqual([1, expect.stringContaining('manages_teams')])
+  })
+})
+
 describe('login', () => {
   const nothing = () => ({ XDG_CONFIG_HOME: path.join(folder, 'logins') })
   const kept = () => path.join(folder, 'logins/agentguard/credentials.json')

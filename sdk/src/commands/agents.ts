@@ -2,8 +2,8 @@ import type { Command, Given, Options } from './command.js'
 import { EXIT } from './command.js'
 import { type Column, note, printJson, printList, printThing } from './output.js'
 
-const ENVIRONMENTS = ['dev', 'stage', 'prod'] as const
-type Environment = (typeof ENVIRONMENTS)[number]
+export const ENVIRONMENTS = ['dev', 'stage', 'prod'] as const
+export type Environment = (typeof ENVIRONMENTS)[number]
 
 const MEMBERS: Options = {
   name: { value: 'name', summary: 'what people call it' },

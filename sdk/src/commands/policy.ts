@@ -33,7 +33,7 @@ export async function presentPolicy({ client }: Connection, agent_id: string) {
 }
 
 /** Only what a person writes: a policy that was got can be set again. */
-const documentOf = ({ allow, deny, require_approval }: PolicyDocument) =>
+export const documentOf = ({ allow, deny, require_approval }: PolicyDocument) =>
   canonicalDocument({ allow, deny, require_approval })
 
 export function printChanges(changes: readonly RuleChange[], indent = ''): void {

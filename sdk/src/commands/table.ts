@@ -9,6 +9,7 @@ import { keyCommands } from './keys.js'
 import { killCommands } from './kill.js'
 import { loginCommands } from './login.js'
 import { logCommands } from './logs.js'
+import { planCommands } from './plan.js'
 import { policyCommands } from './policy.js'
 
 /** Every command, in the order of help. A new one is added here and nowhere else. */
@@ -18,6 +19,7 @@ export const COMMANDS: readonly Command[] = [
   ...agentCommands,
   ...keyCommands,
   ...policyCommands,
+  ...planCommands,
   ...enforceCommands,
   ...logCommands,
   ...approvalCommands,

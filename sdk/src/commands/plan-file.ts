@@ -1,0 +1,96 @@
+import type { PolicyDocument } from '../../../src/core/policy/compile.js'
+import { UsageError } from '../usage.js'
+import { ENVIRONMENTS, type Environment } from './agents.js'
+import { readDocument } from './file.js'
+import { readPolicy } from './policy-diff.js'
+
+/** An agent as the file wants it. Without `policy`, its policy is not the file's business. */
+export interface WantedAgent {
+  readonly name: string
+  readonly owner_team: string
+  readonly environment: Environment
+  readonly policy?: PolicyDocument
+}
+
+/** `agentguard.yaml`, format 1. */
+export interface PlanFile {
+  readonly agents: readonly WantedAgent[]
+  /** Teams all of whose agents stand in the file: `--prune` deletes the others of these teams, and of no other. */
+  readonly manages_teams: readonly string[]
+}
+
+const MEMBERS = ['version', 'agents', 'manages_teams']
+const AGENT_MEMBERS = ['name', 'owner_team', 'environment', 'policy']
+
+/** An agent's stable name within a file: what it is called, and who answers for it. */
+export const identityOf = ({ name, owner_team }: { name: string; owner_team: string }): string =>
+  `${owner_team}/${name}`
+
+/** @throws UsageError with every mistake and its path; a member that is not known is one */
+export async function readPlanFile(path: string): Promise<PlanFile> {
+  const source = await readDocument(path)
+  const mistakes: string[] = []
+  const file = objectOf(source, '(file)', MEMBERS, mistakes)
+  if (file.version !== 1) mistakes.push('version: must be 1')
+  const listed = listOf(file.agents, 'agents', mistakes)
+  const agents = listed.map((agent, i) => agentOf(agent, `agents[${i}]`, mistakes))
+  const manages_teams = listOf(file.manages_teams ?? [], 'manages_teams', mistakes).map((team, i) =>
+    textOf(team, `manages_teams[${i}]`, mistakes),
+  )
+  const names = agents.map(identityOf)
+  for (const [i, name] of names.entries())
+    if (names.indexOf(name) !== i) mistakes.push(`agents[${i}]: ${name} stands there twice`)
+  if (mistakes.length > 0) throw new UsageError(`${path}: ${mistakes.join('; ')}`)
+  return { agents, manages_teams }
+}
+
+function agentOf(source: unknown, path: string, mistakes: string[]): WantedAgent {
+  const agent = objectOf(source, path, AGENT_MEMBERS, mistakes)
+  const environment = ENVIRONMENTS.find((name) => name === agent.environment)
+  if (!environment) mistakes.push(`${path}.environment: must be one of ${ENVIRONMENTS.join(', ')}`)
+  return {
+    name: textOf(agent.name, `${path}.name`, mistakes),
+    owner_team: textOf(agent.owner_team, `${path}.owner_team`, mistakes),
+    environment: environment ?? 'dev',
+    ...(agent.policy !== undefined && { policy: policyOf(agent.policy, `${path}.policy`, mistakes) }),
+  }
+}
+
+function policyOf(source: unknown, path: string, mistakes: string[]): PolicyDocument {
+  try {
+    return readPolicy(source, path)
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    mistakes.push(error.message)
+    return { allow: [], deny: [], require_approval: [] }
+  }
+}
+
+function objectOf(
+  source: unknown,
+  path: string,
+  members: readonly string[],
+  mistakes: string[],
+): Readonly<Record<string, unknown>> {
+  if (typeof source !== 'object' || source === null || Array.isArray(source)) {
+    mistakes.push(`${path}: must be a mapping with ${members.join(', ')}`)
+    return {}
+  }
+  for (const name of Object.keys(source))
+    if (!members.includes(name))
+      mistakes.push(`${path}: ${name} is not known; there are ${members.join(', ')}`)
+  return { ...source }
+}
+
+function listOf(source: unknown, path: string, mistakes: string[]): readonly unknown[] {
+  if (Array.isArray(source)) return source
+  mistakes.push(`${path}: must be a list`)
+  return []
+}
+
+function textOf(source: unknown, path: string, mistakes: string[]): string {
+  // The service takes no spaces at the ends: another name there would be made anew by every apply.
+  if (typeof source === 'string' && source !== '' && source.trim() === source) return source
+  mistakes.push(`${path}: must be text without spaces at its ends`)
+  return ''
+}

@@ -1,0 +1,117 @@
+import { type Command, EXIT, type Given, type Options } from './command.js'
+import { confirm } from './login.js'
+import { clean, colored, note, print, printJson } from './output.js'
+import { readPlanFile } from './plan-file.js'
+import { type Done, type Step, stepsTo, take } from './plan-steps.js'
+import { printChanges } from './policy.js'
+
+const COMMON: Options = {
+  file: { value: 'file|-', short: 'f', summary: 'JSON or YAML; - is standard input (required)' },
+  prune: { summary: 'also delete agents that the file has not, of the teams under manages_teams' },
+  'replace-inactive': { summary: 'make an agent anew where one of its name was stopped or deleted' },
+}
+
+export const planCommands: readonly Command[] = [
+  {
+    name: 'plan',
+    summary: 'what apply would change',
+    options: { ...COMMON, 'exit-code': { summary: 'end with 2 when there is something to change' } },
+    async run(given) {
+      const steps = await stepsFor(given)
+      if (given.json) printJson({ changes: steps })
+      else show(steps)
+      return steps.length > 0 && given.flag('exit-code') ? EXIT.denied : EXIT.ok
+    },
+  },
+  {
+    name: 'apply',
+    summary: 'makes agents and policies as a file says; doing it again changes nothing',
+    options: {
+      ...COMMON,
+      'dry-run': { summary: 'only show what would change' },
+      yes: { short: 'y', summary: 'do not ask first' },
+    },
+    details:
+      'Shows the changes and asks. Agents are matched by name and owner_team; one that is new gets a key, which is shown this once. What the file does not name stays as it is.',
+    run: apply,
+  },
+]
+
+const stepsFor = async (given: Given): Promise<Step[]> =>
+  stepsTo(await readPlanFile(given.required('file')), given.connect(), {
+    prune: given.flag('prune'),
+    replaceInactive: given.flag('replace-inactive'),
+  })
+
+async function apply(given: Given): Promise<number> {
+  const steps = await stepsFor(given)
+  const dry = given.flag('dry-run')
+  if (!given.json) show(steps)
+  if (dry || steps.length === 0) {
+    if (given.json) printJson(dry ? { changes: steps } : { applied: [], remaining: 0 })
+    return EXIT.ok
+  }
+  if (!given.flag('yes')) {
+    if (given.json || !process.stdin.isTTY)
+      throw given.mistake('There is nobody to ask: give --yes, or --dry-run.')
+    if (!(await confirm('Make these changes?'))) {
+      note('Nothing was changed.')
+      return EXIT.error
+    }
+  }
+  const connection = given.connect()
+  const made = new Map<string, string>()
+  const applied: Done[] = []
+  try {
+    for (const step of steps) {
+      const done = await take(step, connection, made)
+      applied.push(done)
+      // At once: a key that a later failure took along would be lost.
+      if (!given.json) print(doneLine(done))
+    }
+  } finally {
+    const remaining = steps.length - applied.length
+    if (given.json) printJson({ applied, remaining })
+    if (remaining > 0)
+      note(`${remaining} of ${steps.length} changes were not made. Look at the error, then apply again.`)
+    else note(`${applied.length} changes were made.`)
+    if (applied.some(({ api_key }) => api_key !== undefined))
+      note(
+        'New keys are shown this once and are kept nowhere: put them where their agents read AGENTGUARD_AGENT_KEY.',
+      )
+  }
+  return EXIT.ok
+}
+
+function show(steps: readonly Step[]): void {
+  if (steps.length === 0) return note('Nothing to change.')
+  for (const step of steps) {
+    switch (step.kind) {
+      case 'create':
+        print(colored(clean(`+ agent ${step.agent} (${step.wanted.environment})`), 32))
+        break
+      case 'update':
+        print(clean(`~ agent ${step.agent}: environment ${step.from} → ${step.to}`))
+        break
+      case 'policy':
+        print(
+          clean(`~ policy of ${step.agent}${step.version === null ? '' : `, now version ${step.version}`}`),
+        )
+        printChanges(step.changes, '    ')
+        break
+      case 'delete':
+        print(colored(clean(`- agent ${step.agent} (${step.agent_id})`), 31))
+    }
+  }
+}
+
+function doneLine({ kind, agent, agent_id, version, api_key }: Done): string {
+  const verbs = { create: 'made', update: 'changed', policy: 'policy set', delete: 'deleted' }
+  const words = [
+    `${verbs[kind]}: ${agent}`,
+    agent_id,
+    version === undefined ? '' : `version ${version}`,
+    api_key ?? '',
+  ]
+  return clean(words.filter(Boolean).join('  '))
+}
