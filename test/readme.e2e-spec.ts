@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { type RunningApp, startApp } from './support/app.js'
+import type { RunningApp } from './support/app.js'
+import { type ProvenApp, startProvenApp } from './support/proofs.js'
 
 const readme = readFileSync(path.join(__dirname, '../README.md'), 'utf8')
 
@@ -13,18 +14,20 @@ function shellOf(section: string): string {
   return [...text.matchAll(/^```sh\n([\s\S]*?)^```/gm)].map((match) => match[1]).join('\n')
 }
 
+let proven: ProvenApp
 let app: RunningApp
 let folder: string
 
 beforeAll(async () => {
-  app = await startApp()
+  proven = await startProvenApp()
+  app = proven.app
   folder = mkdtempSync(path.join(tmpdir(), 'agentguard-readme-'))
   mkdirSync(path.join(folder, '.data'))
   writeFileSync(path.join(folder, '.data/admin-key'), `${app.admin_key}\n`)
 })
 
 afterAll(async () => {
-  await app?.close()
+  await proven?.close()
   rmSync(folder, { recursive: true, force: true })
 })
 
@@ -41,6 +44,21 @@ describe('the README', () => {
     expect(stdout).toContain('"reason":"Matched allow rule: read:file on *"')
     expect(stdout).toContain('"event":"action.reported"')
     expect(stdout).not.toContain('urn:agentguard:problem')
+  })
+
+  it('has commands that check the log offline, line by line', async () => {
+    await proven.decide(20)
+    await proven.signed()
+    const script = shellOf('Check it yourself')
+      .replaceAll('localhost:8000', new URL(app.url).host)
+      .replaceAll('.data/', `${folder}/.data/`)
+      .replaceAll('log.ndjson', `${folder}/log.ndjson`)
+    expect(script).toContain('verify')
+    const { stdout } = await promisify(execFile)('bash', ['-euc', script], {
+      cwd: path.join(__dirname, '..'),
+    })
+    expect(stdout.match(/^Result {3}VALID$/gm)).toHaveLength(2)
+    expect(stdout).toMatch(/^Replay {3}[1-9]\d* the same, 0 different, 0 not replayable/m)
   })
 
   it('shows policies that compile', async () => {
