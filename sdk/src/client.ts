@@ -25,6 +25,8 @@ import { Webhooks } from './resources/webhooks.js'
 import { Notifications } from './resources/notifications.js'
 import { KillSwitch } from './resources/kill-switch.js'
 import { Events } from './resources/events.js'
+import { Workflows } from './resources/workflows.js'
+import { Reports } from './resources/reports.js'
 import { Health } from './resources/service.js'
 import { Teams } from './resources/teams.js'
 import { assertSecret, type Fetch, type RequestOptions, Transport } from './transport.js'
@@ -85,6 +87,8 @@ export class AgentGuard {
   readonly notifications: Notifications
   readonly killSwitch: KillSwitch
   readonly events: Events
+  readonly workflows: Workflows
+  readonly reports: Reports
   readonly health: Health
   private readonly decisions: Decisions
 
@@ -116,6 +120,8 @@ export class AgentGuard {
     this.notifications = new Notifications(transport)
     this.killSwitch = new KillSwitch(transport)
     this.events = new Events(transport)
+    this.workflows = new Workflows(transport)
+    this.reports = new Reports(transport)
     this.health = new Health(transport)
     this.decisions = new Decisions(transport)
   }

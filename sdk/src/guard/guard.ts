@@ -1,6 +1,6 @@
 import { AgentGuardError, APIError } from '../errors.js'
 import { sleep } from '../transport.js'
-import type { ActionReport, ApprovalStatus, Decision, EnforceRequest } from '../types.js'
+import type { ActionReport, ApprovalState, Decision, EnforceRequest } from '../types.js'
 import { AgentGuardDenied, AgentGuardUnavailable, ApprovalPending } from './errors.js'
 import type { Decider, GuardOptions, ToolOptions, ToolsOptions } from './options.js'
 
@@ -194,7 +194,7 @@ export class Guard {
     approval_id: string,
     { timeoutMs = DEFAULT_TIMEOUT_MS, pollMs = DEFAULT_POLL_MS } = {},
     signal?: AbortSignal,
-  ): Promise<ApprovalStatus> {
+  ): Promise<ApprovalState['status']> {
     const end = performance.now() + timeoutMs
     for (;;) {
       try {

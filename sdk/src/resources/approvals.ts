@@ -1,3 +1,5 @@
+import type { ApprovalSettings, ApproveApproval, DenyApproval } from '../generated/openapi.js'
+import type { QueryOf } from '../operations.js'
 import { type RequestOptions, unreadable } from '../transport.js'
 import type { ApprovalState } from '../types.js'
 import { readJson, Resource } from './resource.js'
@@ -14,5 +16,43 @@ export class Approvals extends Resource {
       return state
     }
     return (await this.transport.send({ method: 'GET', path, speaker: 'agent' }, options, read)).value
+  }
+
+  /** Lists what waits for people and what they have decided, newest first. */
+  list(query?: QueryOf<'get', '/v1/approvals'>, options?: RequestOptions) {
+    return this.call('get', '/v1/approvals', { query }, options)
+  }
+  /** Gets the exact request that waits, with its arguments and context. */
+  get(approval_id: string, options?: RequestOptions) {
+    return this.call('get', '/v1/approvals/{approval_id}', { params: { approval_id } }, options)
+  }
+  /** Everything that happened to it, oldest first. */
+  history(approval_id: string, options?: RequestOptions) {
+    return this.pages('/v1/approvals/{approval_id}/history', { params: { approval_id } }, options)
+  }
+  /** Says yes. When enough different people have, the agent may do exactly that, once, until the grant expires. */
+  approve(approval_id: string, body: ApproveApproval, options?: RequestOptions) {
+    return this.call(
+      'post',
+      '/v1/approvals/{approval_id}/approve',
+      { params: { approval_id }, body },
+      options,
+    )
+  }
+  /** Says no. The first one ends it, unless the workflow says otherwise. */
+  deny(approval_id: string, body: DenyApproval, options?: RequestOptions) {
+    return this.call('post', '/v1/approvals/{approval_id}/deny', { params: { approval_id }, body }, options)
+  }
+  /** Cancels a request that waits. */
+  async cancel(approval_id: string, options?: RequestOptions): Promise<void> {
+    await this.call('delete', '/v1/approvals/{approval_id}', { params: { approval_id } }, options)
+  }
+  /** Whether mere waiting may approve, where a workflow says so. */
+  getSettings(options?: RequestOptions) {
+    return this.call('get', '/v1/approvals/settings', {}, options)
+  }
+  /** Opts the organization in to workflows that approve by mere waiting, or out. `critical` never does. */
+  putSettings(body: ApprovalSettings, options?: RequestOptions) {
+    return this.call('put', '/v1/approvals/settings', { body }, options)
   }
 }
