@@ -401,7 +401,7 @@ describe('help and completion', () => {
       const script = `${out}\nCOMP_WORDS=(${words.join(' ')}); COMP_CWORD=${words.length - 1}; _agentguard; echo "\${COMPREPLY[*]}"`
       return spawnSync('bash', ['-c', script], { encoding: 'utf8' }).stdout.trim()
     }
-    expect(complete('agentguard app')).toBe('approvals')
+    expect(complete('agentguard appr')).toBe('approvals')
     expect(complete('agentguard policy ro')).toBe('rollback')
     expect(complete('agentguard agents list --env ')).toBe('dev stage prod')
     expect(complete('agentguard logs --fo')).toBe('--follow')
