@@ -21,6 +21,7 @@ import { AdminKeysModule } from './admin-keys/admin-keys.module.js'
 import { AgentsModule } from './agents/agents.module.js'
 import { ApprovalsModule } from './approvals/approvals.module.js'
 import { AuthenticationModule } from './authentication/authentication.module.js'
+import { AuthzenModule } from './authzen/authzen.module.js'
 import { DataKeysModule } from './data-keys/data-keys.module.js'
 import { EnforceModule } from './enforce/enforce.module.js'
 import { InvitationsModule } from './invitations/invitations.module.js'
@@ -76,6 +77,7 @@ const CAPABILITIES = [
   WorkflowsModule,
   ApprovalsModule,
   EnforceModule,
+  AuthzenModule,
   LedgerModule,
   LogsModule,
   ErasureModule,

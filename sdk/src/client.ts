@@ -15,6 +15,7 @@ import { Members } from './resources/members.js'
 import { Invitations } from './resources/invitations.js'
 import { Setup } from './resources/setup.js'
 import { Auth } from './resources/auth.js'
+import { Authzen } from './resources/authzen.js'
 import { SingleSignOn } from './resources/single-sign-on.js'
 import { TeamPolicies } from './resources/team-policies.js'
 import { OrganizationPolicy } from './resources/organization-policy.js'
@@ -89,6 +90,7 @@ export class AgentGuard {
   readonly events: Events
   readonly workflows: Workflows
   readonly reports: Reports
+  readonly authzen: Authzen
   readonly health: Health
   private readonly decisions: Decisions
 
@@ -122,6 +124,7 @@ export class AgentGuard {
     this.events = new Events(transport)
     this.workflows = new Workflows(transport)
     this.reports = new Reports(transport)
+    this.authzen = new Authzen(transport)
     this.health = new Health(transport)
     this.decisions = new Decisions(transport)
   }

@@ -12,5 +12,6 @@ import { EnforceService } from './enforce.service.js'
   imports: [ApprovalsModule, LedgerModule, SnapshotsModule, ProofsModule],
   controllers: [EnforceController],
   providers: [EnforceService, EnforceLane],
+  exports: [EnforceService],
 })
 export class EnforceModule {}
