@@ -41,6 +41,7 @@ import { RolesModule } from './roles/roles.module.js'
 import { TeamsModule } from './teams/teams.module.js'
 import { SetupModule } from './setup/setup.module.js'
 import { SignInModule } from './sign-in/sign-in.module.js'
+import { TokensModule } from './tokens/tokens.module.js'
 import { WebhooksModule } from './webhooks/webhooks.module.js'
 import { SignOnModule } from './sign-on/sign-on.module.js'
 import { WorkflowsModule } from './workflows/workflows.module.js'
@@ -69,6 +70,7 @@ const CAPABILITIES = [
   SetupModule,
   SignInModule,
   SignOnModule,
+  TokensModule,
   AgentsModule,
   KeysModule,
   PoliciesModule,

@@ -35,6 +35,16 @@ export function buildDocument(app: INestApplication): OpenAPIObject {
       },
       'session',
     )
+    .addBearerAuth(
+      {
+        type: 'http',
+        scheme: 'bearer',
+        bearerFormat: 'JWT',
+        description:
+          'A token made from a key with `POST /token`. It may do what its key may, while the key may.',
+      },
+      'bearer',
+    )
     .addBearerAuth({ type: 'http', scheme: 'bearer', description: '`METRICS_TOKEN`.' }, 'metrics_token')
     .build()
   const document = SwaggerModule.createDocument(app, config, {

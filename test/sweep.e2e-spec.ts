@@ -45,6 +45,7 @@ async function stateOf(org_id: string): Promise<string> {
     'webhook_secrets',
     'notification_settings',
     'single_sign_on',
+    'revoked_tokens',
     'kill_switches',
     'kill_switch_settings',
     'approvals',

@@ -87,3 +87,34 @@ export async function updateLastUsed(
   await tx.agentKey.updateMany({ where: { org_id, key_id: { in: [...ids] } }, data: { last_used_at: at } })
   await tx.adminKey.updateMany({ where: { org_id, admin_id: { in: [...ids] } }, data: { last_used_at: at } })
 }
+
+export interface TokenStanding {
+  /** `POST /token/revoke` has ended it. */
+  is_revoked: boolean
+  /** What signed it is still accepted. */
+  is_signed: boolean
+  /** Of the key that it was made from, whatever has become of that; null: no such key. */
+  key_hash: string | null
+}
+
+/** What has become of a token and of what stands behind it, read anew with every use. */
+export async function selectTokenStanding(
+  pool: Pool,
+  token: { type: 'agent' | 'admin'; org_id: string; key_id: string; jti: string; kid: string },
+  now: Date,
+): Promise<TokenStanding> {
+  const key =
+    token.type === 'agent'
+      ? 'SELECT key_hash FROM agent_keys WHERE org_id = $1 AND key_id = $2'
+      : 'SELECT key_hash FROM admin_keys WHERE org_id = $1 AND admin_id = $2'
+  const { rows } = await pool.query<TokenStanding>({
+    name: `token_standing_${token.type}`,
+    text: `
+      SELECT EXISTS (SELECT FROM revoked_tokens WHERE org_id = $1 AND jti = $3::uuid) AS is_revoked,
+             EXISTS (SELECT FROM token_signing_keys
+                     WHERE kid = $4 AND (ends_at IS NULL OR ends_at > $5)) AS is_signed,
+             (${key}) AS key_hash`,
+    values: [token.org_id, token.key_id, token.jti, token.kid, now],
+  })
+  return rows[0] ?? { is_revoked: true, is_signed: false, key_hash: null }
+}

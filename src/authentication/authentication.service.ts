@@ -1,19 +1,21 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
-import { hash, timingSafeEqual } from 'node:crypto'
+import { createHmac, hash, timingSafeEqual } from 'node:crypto'
+import { DEFAULT_ORG_ID } from '../core/ids.js'
 import { isWellFormedKey } from '../core/keys/key-format.js'
 import { type Permission, permissionsOfRoles, ROOT_PERMISSIONS } from '../core/permissions.js'
 import { Problem } from '../core/problems.js'
 import { Authenticator } from '../platform/access/authenticator.js'
+import type { Credentials } from '../platform/access/credentials.js'
 import type { AdminPrincipal, AgentPrincipal, MemberPrincipal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
 import { Settings } from '../platform/config/settings.js'
 import { Database } from '../platform/database/database.service.js'
 import { Shutdown } from '../platform/http/shutdown.js'
+import { TokenFormatService } from '../signing-keys/token-format.service.js'
 import { SnapshotsService } from '../snapshots/snapshots.service.js'
 import * as queries from './authentication.queries.js'
 
-/** The organization that single-tenant use never has to name. */
-export const DEFAULT_ORG_ID = 'org_default'
+export { DEFAULT_ORG_ID }
 export const ADMIN_KEY_PREFIX = 'adk_'
 
 export const SESSION_PREFIX = 'sst_'
@@ -29,6 +31,10 @@ const CHECKED_AT_COMMIT: ReadonlySet<Permission | 'self'> = new Set<Permission>(
   'logs:create',
 ])
 
+const DISAGREE = {
+  detail: 'The key header is not the key that the bearer token was made from. Send one credential.',
+}
+
 /** SHA-256 is enough: a 256-bit random secret cannot be guessed, so no salt or stretching. */
 export const hashKey = (secret: string): string => hash('sha256', secret, 'hex')
 
@@ -37,6 +43,8 @@ export const hashKey = (secret: string): string => hash('sha256', secret, 'hex')
 export class AuthenticationService extends Authenticator implements OnApplicationBootstrap {
   private readonly logger = new Logger(AuthenticationService.name)
   private readonly root_hash: Buffer
+  /** Stands for the root key in tokens made from it. Keyed, because a poor root key could be guessed from its hash. */
+  readonly root_key_id: string
   /** Keys used since the last write, by organization. */
   private used = new Map<string, Set<string>>()
   private timer: NodeJS.Timeout | undefined
@@ -46,10 +54,13 @@ export class AuthenticationService extends Authenticator implements OnApplicatio
     private readonly database: Database,
     private readonly snapshots: SnapshotsService,
     private readonly clock: Clock,
+    private readonly tokens: TokenFormatService,
     shutdown: Shutdown,
   ) {
     super()
     this.root_hash = hash('sha256', settings.admin_api_key, 'buffer')
+    const fingerprint = createHmac('sha256', settings.ledger_kek).update('agentguard/root-key/v1\0')
+    this.root_key_id = `root_${fingerprint.update(this.root_hash).digest('hex').slice(0, 32)}`
     shutdown.onClose('work', 'last use of keys', () => {
       clearInterval(this.timer)
       return this.writeLastUsed()
@@ -61,15 +72,54 @@ export class AuthenticationService extends Authenticator implements OnApplicatio
   }
 
   async admin(secret: string, requested_org_id: string | undefined): Promise<AdminPrincipal | null> {
-    if (timingSafeEqual(hash('sha256', secret, 'buffer'), this.root_hash)) {
-      const org_id = requested_org_id ?? DEFAULT_ORG_ID
-      if (org_id !== DEFAULT_ORG_ID && !(await queries.existsOrganization(this.database.hot, org_id))) {
-        throw new Problem('organization_not_found')
-      }
-      return { kind: 'root', org_id, permissions: ROOT_PERMISSIONS }
-    }
+    if (timingSafeEqual(hash('sha256', secret, 'buffer'), this.root_hash)) return this.root(requested_org_id)
     if (!isWellFormedKey(ADMIN_KEY_PREFIX, secret)) return null
-    const row = await queries.selectAdminKey(this.database.hot, hashKey(secret))
+    return this.adminByHash(hashKey(secret), requested_org_id)
+  }
+
+  async agent(secret: string, permission: Permission | 'self'): Promise<AgentPrincipal | null> {
+    if (!isWellFormedKey(this.settings.api_key_prefix, secret)) return null
+    return this.agentByHash(hashKey(secret), permission)
+  }
+
+  /** From its key on a token goes the way of a presented key, so whatever ends the key ends it. */
+  override async token(
+    credentials: Credentials,
+    permission: Permission | 'self',
+  ): Promise<AdminPrincipal | AgentPrincipal | 'revoked' | null> {
+    const token = await this.tokens.read(credentials.bearer ?? '')
+    if (!token) return null
+    const standing = await queries.selectTokenStanding(this.database.hot, token, new Date(this.clock.now()))
+    if (!standing.is_signed) return null
+    const isRoot = token.type === 'admin' && token.key_id === this.root_key_id
+    const key_hash = isRoot ? this.root_hash.toString('hex') : standing.key_hash
+    if (key_hash === null) return null
+    if (standing.is_revoked) return 'revoked'
+    const principal = await (token.type === 'agent'
+      ? this.agentByHash(key_hash, permission)
+      : isRoot
+        ? this.root(credentials.org_id)
+        : this.adminByHash(key_hash, credentials.org_id))
+    if (!principal) return null
+    for (const key of [credentials.admin, credentials.agent]) {
+      if (key !== undefined && hashKey(key) !== key_hash) throw new Problem('credentials_disagree', DISAGREE)
+    }
+    return principal
+  }
+
+  private async root(requested_org_id: string | undefined): Promise<AdminPrincipal> {
+    const org_id = requested_org_id ?? DEFAULT_ORG_ID
+    if (org_id !== DEFAULT_ORG_ID && !(await queries.existsOrganization(this.database.hot, org_id))) {
+      throw new Problem('organization_not_found')
+    }
+    return { kind: 'root', org_id, permissions: ROOT_PERMISSIONS }
+  }
+
+  private async adminByHash(
+    key_hash: string,
+    requested_org_id: string | undefined,
+  ): Promise<AdminPrincipal | null> {
+    const row = await queries.selectAdminKey(this.database.hot, key_hash)
     if (!row) return null
     if (requested_org_id !== undefined && requested_org_id !== row.org_id) {
       throw new Problem('organization_not_found')
@@ -80,9 +130,10 @@ export class AuthenticationService extends Authenticator implements OnApplicatio
     return { kind: 'admin_key', org_id, key_id: admin_id, role, team, permissions }
   }
 
-  async agent(secret: string, permission: Permission | 'self'): Promise<AgentPrincipal | null> {
-    if (!isWellFormedKey(this.settings.api_key_prefix, secret)) return null
-    const key_hash = hashKey(secret)
+  private async agentByHash(
+    key_hash: string,
+    permission: Permission | 'self',
+  ): Promise<AgentPrincipal | null> {
     const snapshot = CHECKED_AT_COMMIT.has(permission)
       ? await this.snapshots.byKey(key_hash)
       : await this.snapshots.confirmed(key_hash)

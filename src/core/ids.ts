@@ -55,3 +55,6 @@ export function uuidv7Floor(ms: number): string {
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 export const isUuid = (text: string): boolean => UUID.test(text)
+
+/** The organization that single-tenant use never has to name. */
+export const DEFAULT_ORG_ID = 'org_default'

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { Injectable } from '@nestjs/common'
 import type { Request } from 'express'
 import type { AccessRule } from '../platform/access/access.decorator.js'
-import { credentialsOf } from '../platform/access/credentials.js'
+import { credentialsOf, saysWho } from '../platform/access/credentials.js'
 import { Gatekeeper } from '../platform/access/gatekeeper.js'
 import type { Principal } from '../platform/access/principal.js'
 import { sessionOf } from '../platform/access/session-cookie.js'
@@ -22,7 +22,7 @@ export class Admission {
   /** @throws Problem as `Gatekeeper.admit` */
   admit(request: Request, ip: string | undefined): Promise<Principal> {
     const keys = credentialsOf(request)
-    const nokeys = keys.admin === undefined && keys.agent === undefined
+    const nokeys = !saysWho(keys)
     const credentials = nokeys ? { ...keys, session: sessionOf(request, this.settings) } : keys
     return this.gatekeeper.admit(LISTEN, credentials, ip)
   }

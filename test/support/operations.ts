@@ -36,6 +36,9 @@ export const PUBLIC = new Set([
   'Proofs_keys', // public keys, of the installation
   'Authzen_configuration', // where the endpoints are
   'Invitations_accept', // the token of an invitation is the credential
+  'Tokens_create', // the key in the body is the credential
+  'Tokens_revoke', // takes a token and nothing else, and looks at it by itself
+  'Tokens_jwks', // public keys, of the installation
   'Setup_setUp', // the token of a set-up link is the credential
   'SignIn_login',
   'SignOn_start',
@@ -62,6 +65,8 @@ export const BODIES: Readonly<Record<string, unknown>> = {
   SignOn_put: { issuer: 'https://swept.invalid', client_id: 'swept', client_secret: 'swept' },
   SignIn_login: { email: 'swept@example.com', password: 'swept' },
   SignIn_changePassword: { current_password: 'swept', new_password: 'swept and swept' },
+  Tokens_create: { agent_key: 'swept' },
+  Tokens_rotateKeys: {},
   Agents_create: { name: 'swept', owner_team: 'swept', environment: 'dev' },
   Agents_update: { name: 'swept' },
   Keys_create: {},

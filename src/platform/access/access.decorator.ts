@@ -41,9 +41,9 @@ export const Access = (
   )
 
 const SCHEMES: Readonly<Record<Exclude<AccessRule['by'], 'public'>, readonly string[]>> = {
-  admin: ['admin_key', 'session'],
-  agent: ['agent_key'],
-  either: ['admin_key', 'agent_key', 'session'],
+  admin: ['admin_key', 'session', 'bearer'],
+  agent: ['agent_key', 'bearer'],
+  either: ['admin_key', 'agent_key', 'session', 'bearer'],
   member: ['session'],
 }
 

@@ -4,7 +4,7 @@ import type { Request } from 'express'
 import { Settings } from '../config/settings.js'
 import { idOf } from '../http/request-id.js'
 import { ACCESS, type AccessRule } from './access.decorator.js'
-import { credentialsOf } from './credentials.js'
+import { credentialsOf, saysWho } from './credentials.js'
 import { Gatekeeper } from './gatekeeper.js'
 import type { WithPrincipal } from './principal.js'
 import { sessionOf } from './session-cookie.js'
@@ -28,7 +28,7 @@ export class AccessGuard implements CanActivate {
     if (rule.by === 'public') return true
     const request = context.switchToHttp().getRequest<Request & WithPrincipal>()
     const keys = credentialsOf(request)
-    const nokeys = keys.admin === undefined && keys.agent === undefined
+    const nokeys = !saysWho(keys)
     // Browsers send cookies unasked; who sends a key says whom they want to be.
     const credentials = nokeys ? { ...keys, session: sessionOf(request, this.settings) } : keys
     const nobody = nokeys && credentials.session === undefined

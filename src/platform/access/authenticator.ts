@@ -1,4 +1,5 @@
 import type { Permission } from '../../core/permissions.js'
+import type { Credentials } from './credentials.js'
 import type { AdminPrincipal, AgentPrincipal, MemberPrincipal } from './principal.js'
 
 /**
@@ -27,6 +28,19 @@ export abstract class Authenticator {
    * @param requested_org_id as for administrator keys: only the session's own organization
    */
   abstract session(token: string, requested_org_id: string | undefined): Promise<MemberPrincipal | null>
+
+  /**
+   * The holder of the key that a token was made from (`POST /token`), while that key authenticates: a token is never
+   * worth more than its key. `revoked`: this token was ended with `POST /token/revoke`.
+   * @param credentials with `bearer`; keys beside it must be the very one that the token was made from, otherwise
+   * throws Problem `credentials_disagree`. `org_id` as for `admin`.
+   */
+  token(
+    _credentials: Credentials,
+    _permission: Permission | 'self',
+  ): Promise<AdminPrincipal | AgentPrincipal | 'revoked' | null> {
+    return Promise.resolve(null)
+  }
 
   /**
    * The agent with this key as far as memory alone can tell, for what is checked again at its commit. Null also for

@@ -9,6 +9,8 @@ export const ORGANIZATION_HEADER = 'x-org-id'
 export interface Credentials {
   readonly admin: string | undefined
   readonly agent: string | undefined
+  /** What stands behind `Authorization: Bearer`: looked at before the keys (row AG-14). */
+  readonly bearer?: string | undefined
   readonly org_id: string | undefined
   /** Only where no key was presented. */
   readonly session?: SessionCredential | undefined
@@ -22,8 +24,23 @@ export function credentialsOf(request: IncomingMessage): Credentials {
   return {
     admin: singleHeader(request, ADMIN_HEADER),
     agent: singleHeader(request, AGENT_HEADER),
+    bearer: bearerOf(request),
     org_id: singleHeader(request, ORGANIZATION_HEADER),
   }
+}
+
+/** Whether a request says itself who asks, so that a cookie, which browsers send unasked, is not looked at. */
+export const saysWho = ({ admin, agent, bearer }: Credentials): boolean =>
+  admin !== undefined || agent !== undefined || bearer !== undefined
+
+/** The rest of an `Authorization: Bearer`; undefined for other schemes, which a proxy in front may use. */
+function bearerOf(request: IncomingMessage): string | undefined {
+  const value = request.headers.authorization
+  if (value === undefined) return undefined
+  // Of several, Node keeps the first in silence.
+  if (timesSent(request, 'authorization') > 1) throw repeated('authorization')
+  const match = /^Bearer(?: +(.*))?$/is.exec(value)
+  return match ? (match[1] ?? '') : undefined
 }
 
 /** A header that may be sent once. Node joins repeated ones with ", ", so only those with a comma need a look. */

@@ -43,9 +43,11 @@ export class Gatekeeper {
   async admit(rule: AccessRule, credentials: Credentials, ip: string | undefined): Promise<Principal> {
     if (rule.by === 'public' || rule.permission === 'public') throw new Error('public routes admit nobody')
     const kind = rule.by
-    const principal = credentials.session
-      ? await this.identifySession(credentials.session, credentials.org_id, ip)
-      : await this.identify(kind, credentials, ip, rule.permission)
+    const principal = await this.whoAsks(kind, credentials, ip, rule.permission)
+    if (credentials.bearer !== undefined && kind !== 'member' && !isOf(kind, principal)) {
+      // The texts of row AG-14.
+      throw new Problem('forbidden', { detail: `${kind === 'agent' ? 'Agent' : 'Admin'} token required` })
+    }
     if (rule.permission === 'self') {
       if (isOf(kind, principal)) return principal
       const who = kind === 'member' ? 'people who are signed in' : 'administrators'
@@ -59,6 +61,29 @@ export class Gatekeeper {
     const team = teamOf(principal)
     if (team !== null && !rule.within_team) throw wholeOrganization(team)
     return principal
+  }
+
+  private whoAsks(
+    kind: Wanted,
+    credentials: Credentials,
+    ip: string | undefined,
+    permission: Permission | 'self',
+  ): Promise<Principal> {
+    if (credentials.bearer !== undefined) return this.identifyToken(credentials, ip, permission)
+    if (credentials.session) return this.identifySession(credentials.session, credentials.org_id, ip)
+    return this.identify(kind, credentials, ip, permission)
+  }
+
+  /** Looked at before the keys. Everything that is wrong with a token is one answer, but that it was revoked (AG-13). */
+  private async identifyToken(
+    credentials: Credentials,
+    ip: string | undefined,
+    permission: Permission | 'self',
+  ): Promise<Principal> {
+    const found = await this.authenticator.token(credentials, permission)
+    if (found === 'revoked') throw this.failed('token', new Problem('token_revoked', { detail: REVOKED }), ip)
+    if (!found) throw this.failed('token', new Problem('invalid_token', { detail: INVALID }), ip)
+    return found
   }
 
   /** A browser sends its cookie along with whatever any site makes it send, so a change must show that ours made it. */
@@ -106,12 +131,15 @@ export class Gatekeeper {
   }
 
   /** Counts a failure against its address, whose next ones may be refused unseen. */
-  private failed(type: Kind | 'session', problem: Problem, ip: string | undefined): Problem {
+  private failed(type: Kind | 'session' | 'token', problem: Problem, ip: string | undefined): Problem {
     this.metrics.authenticationFailed(type)
     const outcome = this.limiter.take('default', rateIdentity(undefined, ip))
     return outcome && !outcome.allowed ? rateProblem(outcome) : problem
   }
 }
+
+const REVOKED = 'Token has been revoked'
+const INVALID = 'Invalid or expired token'
 
 /** One text whatever ended it: nobody learns from it that a session existed. */
 const SESSION_OVER = 'The session is over. Sign in again.'

@@ -50,6 +50,7 @@ export function plainRequest(request: IncomingMessage, paths: ReadonlySet<string
         break
       case 'x-admin-key':
       case 'x-org-id':
+      case 'authorization':
       case 'idempotency-key':
       case 'prefer':
       case 'origin':

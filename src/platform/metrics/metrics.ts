@@ -180,7 +180,7 @@ export class Metrics {
   }
 
   /** `session`: a cookie that is not valid (any more). `sign_in`: a wrong email or password. */
-  authenticationFailed(type: 'admin' | 'agent' | 'session' | 'sign_in' | 'sign_on'): void {
+  authenticationFailed(type: 'admin' | 'agent' | 'session' | 'token' | 'sign_in' | 'sign_on'): void {
     this.authenticationFailures.labels(type).inc()
   }
 
