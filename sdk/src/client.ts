@@ -28,6 +28,7 @@ import { KillSwitch } from './resources/kill-switch.js'
 import { Events } from './resources/events.js'
 import { Workflows } from './resources/workflows.js'
 import { Reports } from './resources/reports.js'
+import { Tokens } from './resources/tokens.js'
 import { Health } from './resources/service.js'
 import { Teams } from './resources/teams.js'
 import { assertSecret, type Fetch, type RequestOptions, Transport } from './transport.js'
@@ -91,6 +92,7 @@ export class AgentGuard {
   readonly workflows: Workflows
   readonly reports: Reports
   readonly authzen: Authzen
+  readonly tokens: Tokens
   readonly health: Health
   private readonly decisions: Decisions
 
@@ -125,6 +127,7 @@ export class AgentGuard {
     this.workflows = new Workflows(transport)
     this.reports = new Reports(transport)
     this.authzen = new Authzen(transport)
+    this.tokens = new Tokens(transport)
     this.health = new Health(transport)
     this.decisions = new Decisions(transport)
   }
