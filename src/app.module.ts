@@ -26,6 +26,7 @@ import { DataKeysModule } from './data-keys/data-keys.module.js'
 import { EnforceModule } from './enforce/enforce.module.js'
 import { InvitationsModule } from './invitations/invitations.module.js'
 import { EventsModule } from './events/events.module.js'
+import { KillDrillModule } from './kill-switch/drill.module.js'
 import { KillSwitchModule } from './kill-switch/kill-switch.module.js'
 import { LedgerModule } from './ledger/ledger.module.js'
 import { ErasureModule } from './erasure/erasure.module.js'
@@ -75,6 +76,7 @@ const CAPABILITIES = [
   KeysModule,
   PoliciesModule,
   KillSwitchModule,
+  KillDrillModule,
   EventsModule,
   WorkflowsModule,
   ApprovalsModule,

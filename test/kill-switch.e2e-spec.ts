@@ -1,5 +1,6 @@
-import type { KillSwitch } from '../src/kill-switch/kill-switch.dto.js'
-import { KillSwitchService, type Killed } from '../src/kill-switch/kill-switch.service.js'
+import { KillDrillWorker } from '../src/kill-switch/drill.worker.js'
+import type { KillSwitch, KillSwitchDrill } from '../src/kill-switch/kill-switch.dto.js'
+import { KillSwitchService, type Killed, makeDrillId } from '../src/kill-switch/kill-switch.service.js'
 import { Database } from '../src/platform/database/database.service.js'
 import { type RunningApp, startApp } from './support/app.js'
 import { Client, withoutNames } from './support/client.js'
@@ -346,4 +347,105 @@ it('is counted for operators', async () => {
   expect(text).toMatch(/agentguard_kill_switch_active\{scope="installation"\} [01]/)
   const { body } = await root.get<{ kill_switches: object }>('/health/stats')
   expect(body.kill_switches).toEqual({ active: expect.any(Number), installation: expect.any(Boolean) })
+})
+
+describe('a drill', () => {
+  const drill = (by: Client, body: object = {}) => by.post<KillSwitchDrill>('/kill-switch/drill', body)
+  const active = async () => (await admin.get<KillSwitch[]>('/kill-switch')).body
+  const agents = async () => (await admin.get<{ agent_id: string; owner_team: string }[]>('/agents')).body
+
+  it('stops a canary, lets it go on, records the figures, and shows no key', async () => {
+    const { status, body } = await drill(admin)
+    expect([status, body.held, body.allowed_after]).toEqual([200, true, 0])
+    expect(body.commit_ms).toBeGreaterThan(0)
+    expect(body.first_denied_ms).toBeGreaterThan(0)
+    expect(JSON.stringify(body)).not.toContain('agk_')
+    expect(await active()).toEqual([])
+    const { kill_id, agent_id } = body
+    const { body: keys } = await admin.get<{ state: string }[]>(`/agents/${agent_id}/keys`)
+    expect(keys.map(({ state }) => state)).toEqual(['revoked', 'revoked'])
+    const { body: entries } =
+      await admin.get<{ event: string; change?: { id: string; op: string } }[]>('/logs?type=config')
+    expect(entries.find(({ event }) => event === 'kill_switch.drilled')?.change).toMatchObject({
+      id: kill_id,
+      op: 'drilled',
+    })
+    const { body: switches } = await admin.get<{ event: string }[]>('/logs?type=kill')
+    expect(switches.map(({ event }) => event)).toEqual(['kill_switch.deactivated', 'kill_switch.activated'])
+    // The same canary the next time.
+    expect((await drill(admin)).body.agent_id).toBe(agent_id)
+    expect(await agents()).toHaveLength(1)
+  })
+
+  it('of a named agent is refused when it is stopped already, may not ask, or is not there', async () => {
+    const one = await bot()
+    const { status, body } = await drill(admin, { agent_id: one.agent_id })
+    expect([status, body.agent_id, body.held]).toEqual([200, one.agent_id, true])
+    expect(await ask(one)).toBe('allow_rule')
+    const { kill_id } = (await activate(admin, 'team', 'ops')).body
+    expect((await drill(admin, { agent_id: one.agent_id })).status).toBe(409)
+    expect((await active()).map((kill) => kill.kill_id)).toEqual([kill_id])
+    await deactivate(admin, { kill_id })
+    await admin.put(`/agents/${one.agent_id}/policy`, { allow: [{ action: 'read:file' }] })
+    expect((await drill(admin, { agent_id: one.agent_id })).status).toBe(409)
+    const foreign = await bot((await tenant()).admin)
+    expect((await drill(admin, { agent_id: foreign.agent_id })).status).toBe(404)
+    expect(await active()).toEqual([])
+  })
+
+  it('of a team’s administrator stays within the team, and needs the permission', async () => {
+    const theirs = await bot(admin, { owner_team: 'sales' })
+    await bot()
+    const lead = root.with({ 'X-Admin-Key': await keyOf('operator', org_id, { team: 'ops' }) })
+    expect((await drill(lead, { agent_id: theirs.agent_id })).status).toBe(404)
+    const { agent_id } = (await drill(lead)).body
+    expect((await agents()).find((agent) => agent.agent_id === agent_id)?.owner_team).toBe('ops')
+    expect((await drill(root.with({ 'X-Admin-Key': await keyOf('auditor') }))).status).toBe(403)
+  })
+
+  it('leaves nothing active when something fails, or when its process ends', async () => {
+    const { agent_id } = await bot()
+    let fail = true
+    app.app.get(KillSwitchService).onKill((_, __, killed) => {
+      return fail && killed.org_id === org_id ? Promise.reject(new Error('not now')) : Promise.resolve()
+    })
+    expect((await drill(admin, { agent_id })).status).toBe(500)
+    fail = false
+    expect(await active()).toEqual([])
+    // As a process leaves it that ends in the middle: others wait, until it is found.
+    const kills = app.app.get(KillSwitchService)
+    const kill_id = makeDrillId()
+    const by = { kind: 'root', org_id, permissions: new Set<never>() } as const
+    await kills.activateDrill(by, kill_id, agent_id)
+    expect((await drill(admin)).status).toBe(409)
+    await app.app.get(KillDrillWorker).round()
+    expect(await active()).toHaveLength(1) // it may still run
+    const activated_at = new Date(Date.now() - 60_000)
+    const left = { where: { kill_id }, data: { activated_at } }
+    await app.app.get(Database).withOrg({ org_id }, (tx) => tx.killSwitch.updateMany(left))
+    await other.app.get(KillDrillWorker).round()
+    expect(await active()).toEqual([])
+    expect((await drill(admin, { agent_id })).status).toBe(200)
+  })
+
+  it('does not swallow a switch that somebody means, activated for the canary meanwhile', async () => {
+    const one = await bot()
+    const drilled = makeDrillId()
+    const by = { kind: 'root', org_id, permissions: new Set<never>() } as const
+    await app.app.get(KillSwitchService).activateDrill(by, drilled, one.agent_id)
+    const { body } = await activate(admin, 'agent', one.agent_id)
+    expect(body.kill_id).not.toBe(drilled)
+    await app.app.get(KillSwitchService).endDrills(org_id, { kill_id: drilled })
+    expect((await active()).map(({ kill_id }) => kill_id)).toEqual([body.kill_id])
+    expect(await ask(one)).toBe('kill_switch_active')
+  })
+
+  it('runs one at a time in an organization', async () => {
+    const statuses = (await Promise.all([drill(admin), drill(admin), drill(admin)])).map(
+      ({ status }) => status,
+    )
+    expect(statuses.filter((status) => status === 200).length).toBeGreaterThan(0)
+    expect(statuses.every((status) => status === 200 || status === 409)).toBe(true)
+    expect(await active()).toEqual([])
+  })
 })

@@ -109,3 +109,42 @@ export class KillSwitchSettings {
   @IsBoolean({ message: 'must be true or false' })
   two_people: boolean
 }
+
+/** Tries the kill switch on one agent. */
+export class DrillKillSwitch {
+  /**
+   * The agent that is stopped for a moment; it must be allowed `drill:kill-switch`, and what waits for a person on its
+   * behalf is cancelled. Absent: an agent made for this, `kill-drill-canary`, which is used again the next time.
+   * @example "agt_3q2-7wQcVh1oT0aB"
+   */
+  @Optional()
+  @Text(1, 64)
+  @ApiPropertyOptional({ type: String, minLength: 1, maxLength: 64 })
+  agent_id?: string
+}
+
+const Milliseconds = () => ApiProperty({ type: 'integer', nullable: true })
+
+/** How long a kill switch took to stop an agent, in whole milliseconds since it was asked for. */
+export class KillSwitchDrill {
+  /** Of the switch that was activated and has ended. */
+  kill_id: string
+  agent_id: string
+  /** Whether the agent was denied, and allowed nothing that it asked after the commit or that follows the first denial in the log. */
+  held: boolean
+  /** Decisions that were made for it, before and after. */
+  @ApiProperty({ type: 'integer' })
+  decisions: number
+  /** Until the switch was committed. */
+  @ApiProperty({ type: 'integer' })
+  commit_ms: number
+  /** Until the first answer that denied because of it; null: there was none in 5 seconds. */
+  @Milliseconds()
+  first_denied_ms: number | null
+  /** Until the last answer that still allowed; null: none came after it was asked for. */
+  @Milliseconds()
+  last_allowed_ms: number | null
+  /** Answers that allowed although they must not: 0. */
+  @ApiProperty({ type: 'integer' })
+  allowed_after: number
+}

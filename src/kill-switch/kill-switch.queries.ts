@@ -83,6 +83,27 @@ export async function countKills(tx: Tx, filter: KillFilter): Promise<number> {
   return rows[0]?.count ?? 0
 }
 
+/** How the ids of switches of drills begin, and how long they are: those of others have 20 characters. */
+export const DRILL_PREFIX = 'kil_drill_'
+export const DRILL_ID_LENGTH = 26
+
+/** The active switches of drills of one organization. */
+export async function selectDrills(tx: Tx, org_id: string): Promise<KillRow[]> {
+  const filter = { org_id, team: null, include_ended: false, scope: 'agent' } as const
+  return tx.$queryRaw<KillRow[]>`
+    SELECT s.* ${switches(filter)} AND starts_with(s.kill_id, ${DRILL_PREFIX}) AND length(s.kill_id) = ${DRILL_ID_LENGTH}`
+}
+
+/** Organizations in which a drill has left a switch since before that moment. */
+export async function selectLeftDrills(pool: Pool, before: Date): Promise<string[]> {
+  const { rows } = await pool.query<{ org_id: string }>(
+    `SELECT DISTINCT org_id FROM kill_switches WHERE deactivated_at IS NULL AND scope = 'agent'
+       AND starts_with(kill_id, $1) AND length(kill_id) = $2 AND activated_at < $3`,
+    [DRILL_PREFIX, DRILL_ID_LENGTH, before],
+  )
+  return rows.map(({ org_id }) => org_id)
+}
+
 /** How many switches are active, by scope, over all organizations: the operator's numbers. */
 export async function countActive(pool: Pool): Promise<{ scope: string; count: number }[]> {
   const { rows } = await pool.query<{ scope: string; count: number }>(

@@ -17,7 +17,7 @@ import type {
   ListKillSwitches,
 } from './kill-switch.dto.js'
 import * as queries from './kill-switch.queries.js'
-import { findTarget, lockAgentOf, targetOf } from './kill-target.js'
+import { type Found, findTarget, lockAgentOf, targetOf } from './kill-target.js'
 
 /** What was stopped, for who has something waiting in its scope. */
 export interface Killed {
@@ -35,6 +35,7 @@ export type KillListener = (tx: Tx, principal: Principal | SystemActor, killed: 
 
 /** How long the first of two people waits for the second. */
 const RELEASE_MS = 15 * 60_000
+const DRILL_REASON = 'Drill of the kill switch'
 /** Patterns are tried one after the other on every request of the organization. */
 const MAX_ACTIONS = 100
 
@@ -62,33 +63,69 @@ export class KillSwitchService {
    * Activates a switch; one that is active already is answered as it is.
    * @throws Problem as `findTarget`; `conflict` when 100 action patterns are active
    */
-  async activate(principal: Principal, { scope, target, reason }: ActivateKillSwitch): Promise<KillSwitch> {
+  async activate(principal: Principal, body: ActivateKillSwitch): Promise<KillSwitch> {
+    const { scope, target } = body
     const { kill, made } = await this.database.withOrg(principal, async (tx) => {
       await this.lock(tx, principal, scope)
       const { columns, subject } = await findTarget(tx, principal, scope, target)
       const active = await this.findActive(tx, principal, scope, targetOf(columns))
-      if (active) return { kill: active, made: false }
-      const kill_id = makeId('kil_', randomBytes(ID_BYTES))
+      if (active && !isDrill(active)) return { kill: active, made: false }
+      // A drill ends what it activated, so whoever means it gets a switch of their own.
+      if (active)
+        await this.end(
+          tx,
+          principal.org_id,
+          principal,
+          active,
+          subject,
+          'Replaced by a kill switch that is no drill',
+        )
       await this.assertFew(tx, principal, scope)
-      if (scope !== 'installation') {
-        const by = { activated_by: actorOf(principal).id, activated_at: new Date(this.clock.now()) }
-        const { org_id } = principal
-        await tx.killSwitch.create({ data: { org_id, kill_id, scope, ...columns, reason, ...by } })
-        await this.tell(tx, principal, {
-          org_id,
-          kill_id,
-          scope,
-          target: targetOf(columns),
-          ...agentOf(columns),
-        })
-      }
-      await this.record(tx, principal, 'activated', { kill_id, scope, ...columns }, subject, reason)
+      const kill_id = makeId('kil_', randomBytes(ID_BYTES))
+      await this.start(tx, principal, { kill_id, columns, subject }, body)
       return { kill: kill_id, made: true }
     })
     if (typeof kill !== 'string') return view(kill)
     if (made && scope === 'installation') await this.tellEverybody(kill)
     this.logger.warn({ kill_id: kill, scope, target, by: actorOf(principal) }, 'a kill switch was activated')
     return this.get(principal, kill)
+  }
+
+  /**
+   * Activates the switch of a drill for one agent, under an id that says what it is (`makeDrillId`), so that it can be
+   * ended without asking anybody. One is active in an organization at a time.
+   * @throws Problem `agent_not_found`; `conflict` while another drill runs, or when the agent is stopped already
+   */
+  async activateDrill(principal: Principal, kill_id: string, agent_id: string): Promise<void> {
+    await this.database.withOrg(principal, async (tx) => {
+      await this.lock(tx, principal, 'agent')
+      const { columns, subject } = await findTarget(tx, principal, 'agent', agent_id)
+      if ((await queries.selectDrills(tx, principal.org_id)).length > 0) {
+        throw new Problem('conflict', { detail: 'A drill is running in this organization. Try again later.' })
+      }
+      if (await this.findActive(tx, principal, 'agent', agent_id)) {
+        throw new Problem('conflict', { detail: `A kill switch is active for the agent ${agent_id}.` })
+      }
+      const what = { scope: 'agent', reason: DRILL_REASON } as const
+      await this.start(tx, principal, { kill_id, columns, subject }, what)
+    })
+  }
+
+  /** Ends the switch of one drill, or those from before a moment. Those of no drill are left as they are. */
+  async endDrills(
+    org_id: string,
+    which: { readonly kill_id: string } | { readonly before: Date },
+    actor: Principal | SystemActor = SYSTEM,
+  ): Promise<void> {
+    await this.database.withOrg({ org_id }, async (tx) => {
+      await queries.lockKillSwitches(tx, org_id)
+      for (const row of await queries.selectDrills(tx, org_id)) {
+        const wanted = 'kill_id' in which ? row.kill_id === which.kill_id : row.activated_at < which.before
+        if (!wanted) continue
+        const subject = await queries.lockSubject(tx, org_id, row.agent_id ?? '')
+        await this.end(tx, org_id, actor, row, subject ?? undefined, DRILL_REASON)
+      }
+    })
   }
 
   /**
@@ -114,17 +151,7 @@ export class KillSwitchService {
         row.agent_id === null
           ? undefined
           : await lockAgentOf(tx, principal, row.agent_id, missing(row.kill_id))
-      if (scope !== 'installation') {
-        await tx.killSwitch.update({
-          where: { org_id_kill_id: { org_id: principal.org_id, kill_id: row.kill_id } },
-          data: {
-            deactivated_by: actorOf(principal).id,
-            deactivated_reason: body.reason,
-            deactivated_at: new Date(this.clock.now()),
-          },
-        })
-      }
-      await this.record(tx, principal, 'deactivated', row, subject, body.reason)
+      await this.end(tx, principal.org_id, principal, row, subject, body.reason)
       return row.kill_id
     })
     const kill = await this.get(principal, kill_id)
@@ -182,6 +209,44 @@ export class KillSwitchService {
   /** One kill switch. @throws Problem `kill_switch_not_found` */
   async get(principal: Principal, kill_id: string): Promise<KillSwitch> {
     return view(await this.database.withOrg(principal, (tx) => this.named(tx, principal, { kill_id })))
+  }
+
+  /** Writes a switch and its entry, and tells who listens, in a transaction that holds the lock. */
+  private async start(
+    tx: Tx,
+    principal: Principal,
+    { kill_id, columns, subject }: Found & { readonly kill_id: string },
+    { scope, reason }: Pick<ActivateKillSwitch, 'scope' | 'reason'>,
+  ): Promise<void> {
+    if (scope !== 'installation') {
+      const by = { activated_by: actorOf(principal).id, activated_at: new Date(this.clock.now()) }
+      const { org_id } = principal
+      await tx.killSwitch.create({ data: { org_id, kill_id, scope, ...columns, reason, ...by } })
+      const target = targetOf(columns)
+      await this.tell(tx, principal, { org_id, kill_id, scope, target, ...agentOf(columns) })
+    }
+    await this.record(tx, principal, 'activated', { kill_id, scope, ...columns }, subject, reason)
+  }
+
+  private async end(
+    tx: Tx,
+    org_id: string,
+    principal: Principal | SystemActor,
+    row: queries.KillRow,
+    subject: Subject | undefined,
+    reason: string,
+  ): Promise<void> {
+    if (row.scope !== 'installation') {
+      await tx.killSwitch.update({
+        where: { org_id_kill_id: { org_id, kill_id: row.kill_id } },
+        data: {
+          deactivated_by: actorOf(principal).id,
+          deactivated_reason: reason,
+          deactivated_at: new Date(this.clock.now()),
+        },
+      })
+    }
+    await this.record(tx, principal, 'deactivated', row, subject, reason)
   }
 
   private lock(tx: Tx, { org_id }: Principal, scope: KillScope): Promise<void> {
@@ -258,7 +323,7 @@ export class KillSwitchService {
 
   private async record(
     tx: Tx,
-    principal: Principal,
+    principal: Principal | SystemActor,
     op: 'activated' | 'deactivated',
     row: Pick<
       queries.KillRow,
@@ -297,6 +362,12 @@ export class KillSwitchService {
     }
   }
 }
+
+/** An id that no other switch has: theirs are shorter. */
+export const makeDrillId = (): string => makeId(queries.DRILL_PREFIX, randomBytes(ID_BYTES))
+
+const isDrill = ({ kill_id }: queries.KillRow): boolean =>
+  kill_id.startsWith(queries.DRILL_PREFIX) && kill_id.length === queries.DRILL_ID_LENGTH
 
 function raisedBy(scope: KillScope, subject: Subject | undefined) {
   if (subject) return { agent_id: subject.agent_id }

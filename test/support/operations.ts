@@ -95,6 +95,7 @@ export const BODIES: Readonly<Record<string, unknown>> = {
   Webhooks_update: { name: 'swept' },
   Webhooks_rotateSecret: {},
   Webhooks_replay: { from: '2026-01-01T00:00:00Z' },
+  KillDrill_drill: {},
   KillSwitch_activate: { scope: 'environment', target: 'stage', reason: 'swept' },
   KillSwitch_deactivate: { scope: 'environment', target: 'stage', reason: 'swept' },
   KillSwitch_putSettings: { two_people: true },

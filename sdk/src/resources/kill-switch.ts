@@ -1,4 +1,9 @@
-import type { ActivateKillSwitch, DeactivateKillSwitch, KillSwitchSettings } from '../generated/openapi.js'
+import type {
+  ActivateKillSwitch,
+  DrillKillSwitch,
+  DeactivateKillSwitch,
+  KillSwitchSettings,
+} from '../generated/openapi.js'
 import type { QueryOf } from '../operations.js'
 import type { RequestOptions } from '../transport.js'
 import { Resource } from './resource.js'
@@ -24,5 +29,9 @@ export class KillSwitch extends Resource {
   /** Sets whether two people are needed to end an organization-wide kill switch. */
   putSettings(body: KillSwitchSettings, options?: RequestOptions) {
     return this.call('put', '/v1/kill-switch/settings', { body }, options)
+  }
+  /** Tries the kill switch on one agent and measures how long it takes. */
+  drill(body: DrillKillSwitch = {}, options?: RequestOptions) {
+    return this.call('post', '/v1/kill-switch/drill', { body }, options)
   }
 }

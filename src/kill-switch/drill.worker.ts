@@ -1,0 +1,47 @@
+import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
+import { Clock } from '../platform/clock/clock.js'
+import { Database } from '../platform/database/database.service.js'
+import { Shutdown } from '../platform/http/shutdown.js'
+import { selectLeftDrills } from './kill-switch.queries.js'
+import { KillSwitchService } from './kill-switch.service.js'
+
+const LOOK_MS = 15_000
+/** Longer than any drill, and shorter than anybody would wait for an agent that nobody meant to stop. */
+const LEFT_AFTER_MS = 30_000
+
+/** Ends what drills left behind that ended with their process. Every replica looks; the first one finds something. */
+@Injectable()
+export class KillDrillWorker implements OnApplicationBootstrap {
+  private readonly logger = new Logger(KillDrillWorker.name)
+  private timer: NodeJS.Timeout | undefined
+  private running: Promise<void> = Promise.resolve()
+
+  constructor(
+    private readonly database: Database,
+    private readonly killSwitch: KillSwitchService,
+    private readonly clock: Clock,
+    shutdown: Shutdown,
+  ) {
+    shutdown.onClose('work', 'drills of the kill switch', () => {
+      clearInterval(this.timer)
+      return this.running
+    })
+  }
+
+  onApplicationBootstrap(): void {
+    this.timer = setInterval(() => {
+      this.running = this.round().catch((error: unknown) =>
+        this.logger.warn({ err: error }, 'switches that drills left could not be ended'),
+      )
+    }, LOOK_MS).unref()
+  }
+
+  /** Ends every switch of a drill that is older than a drill can be. */
+  async round(): Promise<void> {
+    const before = new Date(this.clock.now() - LEFT_AFTER_MS)
+    for (const org_id of await selectLeftDrills(this.database.background, before)) {
+      this.logger.warn({ org_id }, 'a drill of the kill switch was left active and is ended')
+      await this.killSwitch.endDrills(org_id, { before })
+    }
+  }
+}
