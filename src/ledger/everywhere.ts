@@ -15,7 +15,7 @@ export type EverywhereChange = Pick<KillEntry, 'event' | 'kill'> & {
 
 /**
  * Writes an installation-wide kill switch into every log and raises the installation's version, in one transaction
- * (ADR 0012). The caller holds the installation's lock, so nothing moves between the look and the append.
+ * (ADR 0005). The caller holds the installation's lock, so nothing moves between the look and the append.
  * @param reader reads the heads of all logs, which the transaction's own role may not
  */
 export async function appendEverywhere(
