@@ -286,6 +286,7 @@ describe('a large export', () => {
   }, 60_000)
 
   it('stops reading the database when the client goes away', async () => {
+    await proven.signed() // the workers behind the log read it too, until it is signed
     const database = proven.app.app.get(Database)
     let reads = 0
     const spy = jest.spyOn(database, 'withOrgClient').mockImplementation(function (
