@@ -74,7 +74,7 @@ describe('POST /enforce/batch', () => {
       ['allow_rule', first],
       ['default_deny', first + 1],
       ['approval_rule', first + 2],
-      ['allow_rule', first + 3],
+      ['allow_rule', first + 4], // behind the entry of the approval that the third asks for
     ])
     const alone = await client.post<Decision>('/enforce', { action: 'send:email', resource: 'thing-2' })
     const { decision_id, log } = body.results[2] ?? { decision_id: '', log: { index: 0 } }

@@ -130,11 +130,12 @@ describe('agentguard verify', () => {
       [['verify', 'log.ndjson', '--unknown'], '--unknown'],
       [['verify', '--receipt', 'old.txt'], '--key'],
       [['replay', '--receipt', 'old.txt'], '--receipt'],
-      [['nonsense'], 'agentguard'],
     ] as const) {
       const { code, out, err } = await agentguard(args)
       expect([code, out, err.includes(says)]).toEqual([2, '', true])
     }
+    // 2 of other commands means denied.
+    expect((await agentguard(['nonsense'])).code).toBe(1)
     const help = await agentguard(['help'])
     expect(help.code).toBe(0)
     for (const [kind, { exit }] of Object.entries(FINDING_KINDS))
@@ -351,7 +352,10 @@ describe('docs/verify.md', () => {
       '-o',
       'refused.ndjson',
     ])
-    expect([refused.code, refused.err]).toEqual([2, 'The server answers 401: The key is not valid.\n'])
+    expect([refused.code, refused.err]).toEqual([
+      2,
+      'agentguard: The server answers 401: The key is not valid.\n',
+    ])
     const away = await agentguard([
       'export',
       '--url',

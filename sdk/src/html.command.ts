@@ -70,7 +70,10 @@ function readProgram(): string {
   // Beside the built command.
   const file = path.join(path.dirname(fileURLToPath(import.meta.url)), PROGRAM)
   if (!existsSync(file)) throw new UsageError(`${file} is missing: build the package (npm run build:sdk).`)
-  const program = readFileSync(file, 'utf8').trim()
+  // HTML reads a NUL as U+FFFD, and the hash in the policy would not be the one of what runs: the minifier writes them
+  // into strings as they are.
+  const program = readFileSync(file, 'utf8').trim().replaceAll('\0', '\\x00')
+  if (/\r/.test(program)) throw new Error('the program of the page has a carriage return, which HTML changes')
   if (/<\/script|<!--/i.test(program)) throw new Error('the program of the page would end its own element')
   return program
 }
