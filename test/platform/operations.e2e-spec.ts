@@ -82,6 +82,7 @@ describe('health', () => {
       status: 'healthy',
       agents: { total: 3, active: 2 },
       database: { connected: true, latency_ms: expect.any(Number) },
+      kill_switches: null,
       system: { uptime_seconds: expect.any(Number), environment: 'test' },
     })
   })
