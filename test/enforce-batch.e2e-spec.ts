@@ -76,7 +76,11 @@ describe('POST /enforce/batch', () => {
       ['approval_rule', first + 2],
       ['allow_rule', first + 4], // behind the entry of the approval that the third asks for
     ])
-    const alone = await client.post<Decision>('/enforce', { action: 'send:email', resource: 'thing-2' })
+    const alone = await client.post<Decision>('/enforce', {
+      action: 'send:email',
+      resource: 'thing-2',
+      context: { n: 2 },
+    })
     const { decision_id, log } = body.results[2] ?? { decision_id: '', log: { index: 0 } }
     expect({ ...alone.body, decision_id, log }).toEqual(body.results[2])
     const ids = body.results.map((result) => result.decision_id)

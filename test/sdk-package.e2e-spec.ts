@@ -137,7 +137,7 @@ describe('installed in an empty project', () => {
       expect(stdout).toContain('action.reported  read file report.pdf')
     }
     const { stdout } = await run(node, ['node_modules/.bin/agentguard', 'help'])
-    expect(stdout).toContain('agentguard verify')
+    expect(stdout).toContain('verify [bundle|-]')
   })
 
   it.each([
