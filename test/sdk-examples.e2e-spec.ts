@@ -132,7 +132,7 @@ describe('agentguard hook claude-code', () => {
     ])
     for (const input of ['', '{', '[]', '{"tool_name":7}', event('Bash', { command: 'x'.repeat(3000) })])
       expect((await hook(input))[0]).toBe('deny')
-    expect(await run(['dist/cli.js', 'hook', 'other'])).toMatchObject({ code: 2, out: '' })
+    expect(await run(['dist/cli.js', 'hook', 'other'])).toMatchObject({ code: 1, out: '' })
   })
 
   it('names the approval of a pending answer, and where to give it', async () => {

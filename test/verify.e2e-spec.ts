@@ -136,7 +136,7 @@ describe('agentguard verify', () => {
     }
     // 2 of other commands means denied.
     expect((await agentguard(['nonsense'])).code).toBe(1)
-    const help = await agentguard(['help'])
+    const help = await agentguard(['help', 'verify'])
     expect(help.code).toBe(0)
     for (const [kind, { exit }] of Object.entries(FINDING_KINDS))
       expect(help.out).toContain(`${exit}  ${kind}`)

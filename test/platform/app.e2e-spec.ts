@@ -31,7 +31,7 @@ it('documents every route under /v1 with a unique name, a problem answer, and wh
   expect(all.length).toBeGreaterThan(10)
   expect(new Set(all.map(({ operationId }) => operationId)).size).toBe(all.length)
   for (const { path, operationId, responses } of all) {
-    expect(path).toMatch(/^\/(v1|\.well-known)/)
+    expect(path).toMatch(/^\/(v1|\.well-known|access\/v1)/)
     expect(operationId).toMatch(/^[A-Z][A-Za-z]+_[a-z][A-Za-z]*$/)
     expect(JSON.stringify(responses.default)).toContain('application/problem+json')
   }
@@ -51,10 +51,18 @@ it('leaves open only what is meant to be open', async () => {
   const open = (await operations()).filter(({ security }) => !security?.length).map(({ path }) => path)
   expect(open.sort()).toEqual([
     '/.well-known/agentguard-keys.json', // public keys
+    '/.well-known/authzen-configuration', // where the endpoints are
+    '/.well-known/jwks.json', // public keys
     '/v1',
+    '/v1/auth/login',
+    '/v1/auth/oidc/callback', // what the browser brings back is the credential
+    '/v1/auth/oidc/start',
     '/v1/health',
     '/v1/health/live',
     '/v1/health/ready',
     '/v1/health/stats',
+    '/v1/invitations/accept', // the link's token is the credential
+    '/v1/setup', // the same
+    '/v1/token', // the key in the body is the credential
   ])
 })
