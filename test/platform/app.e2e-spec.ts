@@ -33,7 +33,9 @@ it('documents every route under /v1 with a unique name, a problem answer, and wh
   for (const { path, operationId, responses } of all) {
     expect(path).toMatch(/^\/(v1|\.well-known|access\/v1)/)
     expect(operationId).toMatch(/^[A-Z][A-Za-z]+_[a-z][A-Za-z]*$/)
-    expect(JSON.stringify(responses.default)).toContain('application/problem+json')
+    // AuthZEN's standard wants text.
+    const media = path.startsWith('/access/') ? 'text/plain' : 'application/problem+json'
+    expect(JSON.stringify(responses.default)).toContain(media)
   }
 })
 
