@@ -238,6 +238,7 @@ describe('the exported log', () => {
     const asker = await office.agent()
     approval_id = await pending(asker, { ...EMAIL, arguments: { to: 'proved' } })
     await approve(approver, approval_id)
+    await ask(asker, { ...EMAIL, arguments: { to: 'other' }, approval_id })
     await ask(asker, { ...EMAIL, arguments: { to: 'proved' }, approval_id })
     await ask(asker, { ...EMAIL, arguments: { to: 'proved' }, approval_id })
     const wide = await pending(asker, { ...EMAIL, arguments: { to: 'wide' } })
@@ -267,7 +268,13 @@ describe('the exported log', () => {
     }
     expect(replays.filter(([, outcome]) => outcome !== 'same')).toEqual([])
     expect(new Set(replays.map(([code]) => code))).toEqual(
-      new Set(['approval_rule', 'approval_granted', 'approval_used', 'approval_expired']),
+      new Set([
+        'approval_rule',
+        'approval_granted',
+        'approval_mismatch',
+        'approval_used',
+        'approval_expired',
+      ]),
     )
   })
 
@@ -277,12 +284,17 @@ describe('the exported log', () => {
     (entry as { type: string }).type === 'approval' &&
     entry.approval.op === 'approved' &&
     entry.approval.id === approval_id
+  const isRefusedBefore = (entry: Entry) =>
+    (entry as { type: string }).type === 'approval' &&
+    entry.approval.op === 'refused' &&
+    entry.approval.id === approval_id
 
   it.each<[string, (entry: Entry) => boolean, (entry: Entry, payload: Record<string, Json>) => void]>([
     ['an approval that was never given', isGiven, (entry) => (entry.approval.op = 'voted')],
     ['an approval of another request', isGiven, (entry) => (entry.approval.digest = 'AAAA')],
     ['a use that was not given', isGiven, (entry) => (entry.approval.uses = 0)],
     ['a use after its end', isGiven, (entry) => (entry.approval.expires_at = '2020-01-01T00:00:00.000Z')],
+    ['a use after it was taken back', isRefusedBefore, (entry) => (entry.approval.op = 'revoked')],
     ['a second use', isUse, (entry) => (entry.approval.use = 2)],
     ['another request under the same approval', isUse, (_, payload) => (payload.arguments = { to: 'else' })],
     ['a use that names no approval', isUse, (entry) => Reflect.deleteProperty(entry, 'approval')],

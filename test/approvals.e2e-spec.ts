@@ -172,6 +172,54 @@ describe('using what was granted', () => {
     expect([bad.status, bad.body.errors?.[0]?.path]).toEqual([422, 'approval_id'])
   })
 
+  it('can be taken back before it is used, and between its uses, with who and why', async () => {
+    const request = { ...EMAIL, arguments: { to: 'taken-back@example.com' } }
+    const approval_id = await pending(agent, request)
+    const revoke = (who: Client, body = {}) => who.post<Approval>(`/approvals/${approval_id}/revoke`, body)
+    expect((await revoke(approver)).status).toBe(409)
+    await approve(approver, approval_id, { grant: { action: 'send:email', seconds: 600, uses: 3 } })
+    expect((await ask(agent, { ...request, approval_id })).allowed).toBe(true)
+    expect((await revoke(await office.person('viewer'))).status).toBe(403)
+    expect((await revoke(approver, { reason: 'wrong customer' })).body).toMatchObject({
+      status: 'cancelled',
+      decision_reason: 'wrong customer',
+      grant: { uses: 3, used: 1 },
+    })
+    expect(await ask(agent, { ...request, approval_id })).toMatchObject({
+      allowed: false,
+      code: 'approval_cancelled',
+    })
+    const entries = await entriesOf(approval_id)
+    expect(entries.map(({ event }) => event).slice(-2)).toEqual(['approval.revoked', 'approval.refused'])
+    expect(entries.at(-2)).toMatchObject({ actor: { kind: 'admin_key' }, after: { reason: 'wrong customer' } })
+    expect([(await revoke(approver)).status, (await approve(approver, approval_id)).status]).toEqual([409, 409])
+    const other = await pending(agent, request)
+    expect(other).not.toBe(approval_id)
+  })
+
+  it('cannot be taken back once it is used up', async () => {
+    const request = { ...EMAIL, arguments: { to: 'spent@example.com' } }
+    const approval_id = await pending(agent, request)
+    await approve(approver, approval_id)
+    await ask(agent, { ...request, approval_id })
+    const late = await approver.post(`/approvals/${approval_id}/revoke`, {})
+    expect([late.status, late.body.detail]).toEqual([409, expect.stringContaining('used up')])
+  })
+
+  it('is used or taken back, never both, when both happen at once', async () => {
+    const rounds = Array.from({ length: 8 }, async (_, i) => {
+      const request = { ...EMAIL, arguments: { to: `race-${i}` } }
+      const approval_id = await pending(agent, request)
+      await approve(approver, approval_id)
+      const [used, revoked] = await Promise.all([
+        ask(agent, { ...request, approval_id }),
+        approver.post(`/approvals/${approval_id}/revoke`, {}),
+      ])
+      expect([used.allowed, revoked.status]).toEqual(used.allowed ? [true, 409] : [false, 200])
+    })
+    await Promise.all(rounds)
+  })
+
   it('refuses another agent, also of the same team and with the same policy', async () => {
     const approval_id = await pending(agent, { ...EMAIL, arguments: { to: 'mine' } })
     await approve(approver, approval_id)

@@ -12,6 +12,7 @@ import {
   ApproveApproval,
   DenyApproval,
   ListApprovals,
+  RevokeApproval,
 } from './approvals.dto.js'
 import { ApprovalsService } from './approvals.service.js'
 
@@ -87,6 +88,21 @@ export class ApprovalsController {
     @Body() { reason }: DenyApproval,
   ): Promise<Approval> {
     return this.approvals.deny(principal, approval_id, reason)
+  }
+
+  /**
+   * Takes back what was granted, before it is used or between its uses.
+   * @remarks The approval is then `cancelled`, and no use of it follows in the log. Whoever may decide may take back.
+   */
+  @Post(':approval_id/revoke')
+  @HttpCode(200)
+  @Access('approvals:decide', 'admin', { within_team: true })
+  revoke(
+    @By() principal: AdminPrincipal,
+    @Param('approval_id') approval_id: string,
+    @Body() { reason }: RevokeApproval,
+  ): Promise<Approval> {
+    return this.approvals.revoke(principal, approval_id, reason)
   }
 
   /** Cancels a request that waits. */

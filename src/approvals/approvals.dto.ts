@@ -76,6 +76,15 @@ export class ApproveApproval extends DenyApproval {
   grant?: WiderGrant
 }
 
+/** Why. */
+export class RevokeApproval {
+  /** Told to the agent. */
+  @Optional()
+  @Text(1, 2000)
+  @ApiPropertyOptional({ type: String, minLength: 1, maxLength: 2000 })
+  reason?: string
+}
+
 /** One vote. */
 export class ApprovalVote {
   /** Who stands behind the credentials: `member:…`, `key:…` or `root`. */
@@ -172,7 +181,7 @@ export class Approval {
   @ApiProperty({ type: Date, nullable: true })
   decision_at: Date | null
 
-  /** Null unless approved. */
+  /** Null unless it was approved. Of a cancelled one: what was taken back. */
   @ApiProperty({ type: ApprovalGrant, nullable: true })
   grant: ApprovalGrant | null
 }
@@ -205,7 +214,7 @@ export class ApprovalList {
 
 /** One thing that happened to an approval. */
 export class ApprovalHistoryEvent {
-  /** `requested`, `voted`, `escalated`, `approved`, `denied`, `expired`, `cancelled`, `used` or `refused`. */
+  /** `requested`, `voted`, `escalated`, `approved`, `denied`, `expired`, `cancelled`, `revoked`, `used` or `refused`. */
   event: string
   actor_kind: string
   actor: string

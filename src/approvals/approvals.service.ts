@@ -127,6 +127,20 @@ export class ApprovalsService implements OnModuleInit {
   }
 
   /**
+   * Takes back what is left of a grant. Whoever may decide may do it: it can only stop.
+   * @throws Problem `approval_not_found`; `conflict` when nothing was granted, or nothing of it is left
+   */
+  async revoke(principal: Principal, approval_id: string, reason: string | undefined): Promise<Approval> {
+    const outcome = await this.database.withOrg(principal, async (tx) => {
+      const held = await this.hold(tx, principal, approval_id)
+      const by: By = { actor: principal, reason: reason ?? null }
+      return this.life.happen(tx, held, { kind: 'revoke', usable: isUsable(held) }, by)
+    })
+    if (!outcome.ok) throw problemOf(outcome.errors)
+    return viewOf(outcome.value.row)
+  }
+
+  /**
    * Ends everything that waits and that `where` names, in a transaction that makes it pointless: an agent is gone, a
    * kill switch was pulled. Without members: the whole organization.
    */
@@ -274,6 +288,9 @@ function rolesOf(principal: AdminPrincipal): readonly string[] {
   }
 }
 
+const isUsable = ({ row, now }: Held): boolean =>
+  row.grant_used < (row.grant_uses ?? 0) && now < (row.grant_expires_at?.getTime() ?? 0)
+
 /** What a yes grants beyond the request; undefined: nothing. */
 function widerOf({ row }: Held, grant: WiderGrant | undefined): By['grant'] {
   const voted = votesOf(row).some(({ effect }) => effect === 'approve')
@@ -328,6 +345,12 @@ function problemOf(refusal: Refusal): Problem {
   switch (refusal.why) {
     case 'decided':
       return new Problem('conflict', { detail: `Approval is already ${refusal.status}` })
+    case 'pending':
+      return new Problem('conflict', {
+        detail: 'Nothing has been granted yet: deny the approval, or cancel it.',
+      })
+    case 'spent':
+      return new Problem('conflict', { detail: 'Nothing of the grant is left: it was used up or is over.' })
     case 'voted':
       return new Problem('conflict', {
         detail: 'You have voted on this approval already. It needs somebody else.',

@@ -39,7 +39,7 @@ export function viewOf(row: StoredApproval): Approval {
     decision_by: row.decided_by,
     decision_at: row.decided_at,
     grant:
-      row.status === 'approved' && grant_expires_at && grant_uses !== null
+      grant_expires_at && grant_uses !== null
         ? { scope: scopeOf(row), uses: grant_uses, used: row.grant_used, expires_at: grant_expires_at }
         : null,
   }

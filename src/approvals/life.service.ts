@@ -202,6 +202,8 @@ function changesOf(
     case 'expired':
     case 'cancelled':
       return decided(happened, actor, reason, now)
+    case 'revoked':
+      return decided('cancelled', actor, reason ?? 'The grant was taken back', now)
   }
 }
 

@@ -81,6 +81,7 @@ export const BODIES: Readonly<Record<string, unknown>> = {
   Approvals_putSettings: { approve_on_timeout: false },
   Approvals_approve: { reason: 'swept' },
   Approvals_deny: { reason: 'swept' },
+  Approvals_revoke: { reason: 'swept' },
   Workflows_put: { levels: [{ roles: ['admin'], time_limit_seconds: 60 }] },
   Enforce_decideBatch: { requests: [{ action: 'swept' }] },
   Authzen_evaluate: SWEPT_EVALUATION,

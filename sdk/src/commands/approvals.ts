@@ -42,7 +42,7 @@ const list = async (connection: Connection, query: Record<string, string | numbe
   (await connection.request<{ items: Approval[] }>('GET', '/v1/approvals', { query })).items
 
 /** A person's answer, told in one line. */
-const answer = (verb: 'approve' | 'deny', summary: string): Command => ({
+const answer = (verb: 'approve' | 'deny' | 'revoke', summary: string): Command => ({
   name: `approvals ${verb}`,
   summary,
   arguments: '<approval_id>',
@@ -91,6 +91,7 @@ export const approvalCommands: readonly Command[] = [
   },
   answer('approve', 'says yes: the agent may do exactly that, once. Exit code 3: more people must'),
   answer('deny', 'says no'),
+  answer('revoke', 'takes back what was granted, before it is used'),
   {
     name: 'approvals watch',
     summary: 'shows each request that waits as it comes, until stopped',

@@ -1,4 +1,4 @@
-import type { ApprovalSettings, ApproveApproval, DenyApproval } from '../generated/openapi.js'
+import type { ApprovalSettings, ApproveApproval, DenyApproval, RevokeApproval } from '../generated/openapi.js'
 import type { QueryOf } from '../operations.js'
 import { type RequestOptions, unreadable } from '../transport.js'
 import type { ApprovalState } from '../types.js'
@@ -42,6 +42,10 @@ export class Approvals extends Resource {
   /** Says no. The first one ends it, unless the workflow says otherwise. */
   deny(approval_id: string, body: DenyApproval, options?: RequestOptions) {
     return this.call('post', '/v1/approvals/{approval_id}/deny', { params: { approval_id }, body }, options)
+  }
+  /** Takes back what was granted, before it is used or between its uses. */
+  revoke(approval_id: string, body: RevokeApproval = {}, options?: RequestOptions) {
+    return this.call('post', '/v1/approvals/{approval_id}/revoke', { params: { approval_id }, body }, options)
   }
   /** Cancels a request that waits. */
   async cancel(approval_id: string, options?: RequestOptions): Promise<void> {

@@ -1,6 +1,7 @@
 /**
  * The life of an approval: pending → approved | denied | expired | cancelled (row C8). Pure: what is, what happens and
- * when go in; what is then, and what is to be recorded, come out. Nothing leaves a decided approval.
+ * when go in; what is then, and what is to be recorded, come out. Nothing leaves a decided approval, but that what was
+ * granted can be taken back: then it is cancelled.
  */
 import type { Result } from '../result.js'
 import { err, ok } from '../result.js'
@@ -33,9 +34,11 @@ export type ApprovalEvent =
     }
   | { readonly kind: 'time' }
   | { readonly kind: 'cancel' }
+  /** A grant is taken back. `usable`: some of it could still be used. */
+  | { readonly kind: 'revoke'; readonly usable: boolean }
 
 /** What is to be recorded, in order. */
-export type Happened = 'voted' | 'escalated' | 'approved' | 'denied' | 'expired' | 'cancelled'
+export type Happened = 'voted' | 'escalated' | 'approved' | 'denied' | 'expired' | 'cancelled' | 'revoked'
 
 export type Refusal =
   | { readonly why: 'decided'; readonly status: ApprovalStatus }
@@ -44,6 +47,10 @@ export type Refusal =
   | { readonly why: 'role' }
   | { readonly why: 'voted' }
   | { readonly why: 'reason' }
+  /** Nothing was granted, so nothing can be taken back. */
+  | { readonly why: 'pending' }
+  /** All that was granted is used up or over. */
+  | { readonly why: 'spent' }
 
 export interface Step {
   readonly state: ApprovalState
@@ -80,6 +87,7 @@ export function step(
 ): Result<Step, Refusal> {
   const { state, happened } = passTime(before, now, bounds)
   if (event.kind === 'time') return ok({ state, happened })
+  if (event.kind === 'revoke') return revoke(state, event.usable, happened)
   if (state.status !== 'pending') return err({ why: 'decided', status: state.status })
   if (event.kind === 'cancel') {
     return ok({ state: { ...state, status: 'cancelled' }, happened: [...happened, 'cancelled'] })
@@ -93,6 +101,17 @@ export function step(
     state: { ...voted, status: outcome ?? 'pending' },
     happened: [...happened, 'voted', ...(outcome ? [outcome] : [])],
   })
+}
+
+function revoke(
+  state: ApprovalState,
+  usable: boolean,
+  happened: readonly Happened[],
+): Result<Step, Refusal> {
+  if (state.status === 'pending') return err({ why: 'pending' })
+  if (state.status !== 'approved') return err({ why: 'decided', status: state.status })
+  if (!usable) return err({ why: 'spent' })
+  return ok({ state: { ...state, status: 'cancelled' }, happened: [...happened, 'revoked'] })
 }
 
 function passTime(before: ApprovalState, now: number, { workflow, timeout_may_approve }: Bounds): Step {

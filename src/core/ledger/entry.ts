@@ -173,6 +173,7 @@ export interface ApprovalEntry extends Common {
       | 'denied'
       | 'expired'
       | 'cancelled'
+      | 'revoked'
       | 'used'
       | 'refused'
     /** The how manieth use of its grant. */

@@ -47,6 +47,7 @@ export class GrantRules {
       case 'denied':
       case 'expired':
       case 'cancelled':
+      case 'revoked':
         this.requested.delete(approval.id)
         return
       case 'voted':
