@@ -191,8 +191,13 @@ describe('using what was granted', () => {
     })
     const entries = await entriesOf(approval_id)
     expect(entries.map(({ event }) => event).slice(-2)).toEqual(['approval.revoked', 'approval.refused'])
-    expect(entries.at(-2)).toMatchObject({ actor: { kind: 'admin_key' }, after: { reason: 'wrong customer' } })
-    expect([(await revoke(approver)).status, (await approve(approver, approval_id)).status]).toEqual([409, 409])
+    expect(entries.at(-2)).toMatchObject({
+      actor: { kind: 'admin_key' },
+      after: { reason: 'wrong customer' },
+    })
+    expect([(await revoke(approver)).status, (await approve(approver, approval_id)).status]).toEqual([
+      409, 409,
+    ])
     const other = await pending(agent, request)
     expect(other).not.toBe(approval_id)
   })

@@ -103,11 +103,7 @@ export function step(
   })
 }
 
-function revoke(
-  state: ApprovalState,
-  usable: boolean,
-  happened: readonly Happened[],
-): Result<Step, Refusal> {
+function revoke(state: ApprovalState, usable: boolean, happened: readonly Happened[]): Result<Step, Refusal> {
   if (state.status === 'pending') return err({ why: 'pending' })
   if (state.status !== 'approved') return err({ why: 'decided', status: state.status })
   if (!usable) return err({ why: 'spent' })
