@@ -13,8 +13,9 @@ import { recordedDecision, recordedFacts } from '../core/policy/replay.js'
 import { readRequest } from '../core/policy/request.js'
 import type { CanonicalRequest } from '../core/policy/stage.js'
 import { type FieldError, Problem } from '../core/problems.js'
-import { LedgerService } from '../ledger/ledger.service.js'
+import { DECISION_MS, LedgerService } from '../ledger/ledger.service.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
+import { Deadline } from '../platform/clock/deadline.js'
 import { zoneOffset } from '../platform/clock/zones.js'
 import { Metrics, type PolicyOutcome } from '../platform/metrics/metrics.js'
 import {
@@ -102,8 +103,9 @@ export class EnforceService {
   }
 
   private async record(principal: AgentPrincipal, asked: readonly Asked[]): Promise<Recorded<Decided>[]> {
+    const began = performance.now()
     if (asked.some(({ request }) => request.approval_id !== null)) {
-      return this.recordWithPeople(principal, asked)
+      return this.recordWithPeople(principal, asked, began)
     }
     try {
       return await this.log.recordAll(
@@ -112,20 +114,28 @@ export class EnforceService {
           payload,
           make: (attempt: Attempt) => this.decided(attempt, principal, request),
         })),
+        began,
       )
     } catch (error) {
-      if (error instanceof PersonNeeded) return this.recordWithPeople(principal, asked)
+      if (error instanceof PersonNeeded) return this.recordWithPeople(principal, asked, began)
       throw error
     }
   }
 
   /** Decisions and what they mean for approvals, in one transaction: one is asked for, used up, or of no help. */
-  private recordWithPeople(principal: AgentPrincipal, asked: readonly Asked[]): Promise<Recorded<Decided>[]> {
+  private recordWithPeople(
+    principal: AgentPrincipal,
+    asked: readonly Asked[],
+    began: number,
+  ): Promise<Recorded<Decided>[]> {
+    const deadline = new Deadline(DECISION_MS, began)
     const makers = asked.map(
       (one) => (tx: Tx, attempt: Omit<Attempt, 'sealed'>) =>
         this.decidedWithPeople(tx, attempt, principal, one),
     )
-    return this.asking.inTurn(principal, () => this.log.recordAllWith(principal, makers))
+    return deadline.wait(
+      this.asking.inTurn(principal, () => this.log.recordAllWith(principal, makers, deadline)),
+    )
   }
 
   private async decidedWithPeople(

@@ -31,13 +31,16 @@ export interface AppendQueueOptions {
   readonly fair: boolean
 }
 
+/** A decision is answered, or refused with 503, this many milliseconds after work on it began (design.md 6). */
+export const DECISION_MS = 2_000
+
 export const APPEND_DEFAULTS: AppendQueueOptions = {
   flushers: 2,
   max_batch: 512,
   max_queue: 2_048,
   max_queue_org: 1_536,
   max_wait_ms: 500,
-  deadline_ms: 2_000,
+  deadline_ms: DECISION_MS,
   on_fault: () => {},
   fair: true,
 }

@@ -26,6 +26,7 @@ import { activeInstallationKill, appendEverywhere, lockInstallation } from './ev
 import * as queries from './ledger.queries.js'
 import { PayloadSealer, type SealedPayload } from './payload.js'
 
+export { DECISION_MS } from './append-queue.js'
 export type { DataKeyRow } from './ledger.queries.js'
 export { monthOf, type SealedPayload, type StoredPayload } from './payload.js'
 

@@ -6,6 +6,7 @@ import { Problem } from '../core/problems.js'
 import { DecisionStale, type HotEntry, LedgerService, type SealedPayload } from '../ledger/ledger.service.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
+import type { Deadline } from '../platform/clock/deadline.js'
 import { within } from '../platform/clock/within.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { type AgentSnapshot, SnapshotsService } from './snapshots.service.js'
@@ -91,11 +92,15 @@ export class AgentLogService {
   /**
    * Makes entries from one configuration at one `now`, and commits them together: all or none, in their order, with
    * indexes that follow each other. All are made again when the configuration moved in between.
+   * @param began when work on the request began (`performance.now()`): its deadline counts from there
    * @throws Problem `invalid_credentials` when the key, agent or organization is no longer active, also when that
    * happened while the entries were made; `decision_stale`, `ledger_busy`, `ledger_unavailable`
    */
-  async recordAll<T>(principal: AgentPrincipal, makings: readonly Making<T>[]): Promise<Recorded<T>[]> {
-    const began = performance.now()
+  async recordAll<T>(
+    principal: AgentPrincipal,
+    makings: readonly Making<T>[],
+    began = performance.now(),
+  ): Promise<Recorded<T>[]> {
     const { key_hash } = principal
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
       const snapshot =
@@ -131,20 +136,22 @@ export class AgentLogService {
   /**
    * As `recordAll`, in one transaction of the control plane, for decisions that belong together with a change: what
    * the makers write and append there commits with the entries, or nothing does. Each may run up to three times, every
-   * time in a new transaction.
+   * time in a new transaction. None is begun after the deadline, and what is ready by then is rolled back.
    */
   async recordAllWith<T>(
     principal: AgentPrincipal,
     makers: readonly MakeInTransaction<T>[],
+    deadline: Deadline,
   ): Promise<Recorded<T>[]> {
     const { key_hash } = principal
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
+      deadline.check()
       const snapshot = await (attempt === 1
         ? this.snapshots.byKey(key_hash)
         : this.snapshots.reload(key_hash))
       if (!snapshot) throw new Problem('invalid_credentials')
       try {
-        const recorded = await this.placeAll(snapshot, makers)
+        const recorded = await this.placeAll(snapshot, makers, deadline)
         this.snapshots.touch()
         return recorded.map(({ placed, ...rest }) => ({ ...rest, index: placed.index ?? -1 }))
       } catch (error) {
@@ -156,10 +163,11 @@ export class AgentLogService {
     throw new Problem('decision_stale', { retry_after: 1 })
   }
 
-  private placeAll<T>(snapshot: AgentSnapshot, makers: readonly MakeInTransaction<T>[]) {
+  private placeAll<T>(snapshot: AgentSnapshot, makers: readonly MakeInTransaction<T>[], deadline: Deadline) {
     const { versions, not_after } = snapshot
     const { org_id, agent_id } = snapshot.principal
     return this.database.withOrg({ org_id }, async (tx) => {
+      deadline.check()
       const now = this.clock.now()
       const placings = []
       for (const make of makers) {
@@ -169,6 +177,7 @@ export class AgentLogService {
         const placed = this.ledger.place(tx, entry)
         await after?.()
         placings.push({ answer, id, now, placed })
+        deadline.check()
       }
       return placings
     })

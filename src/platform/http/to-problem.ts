@@ -39,6 +39,9 @@ function statusOf(error: unknown): number {
 /** SQLSTATE classes and codes of Prisma and Node that mean: the database is not to be had right now. */
 const AWAY =
   /^(08...|57P0[1-5]|53...|55P03|57014|40001|40P01|25P03|58...|P1000|P1001|P1002|P1008|P1011|P1017|P2024|P2028|P2034|P2037|ECONN.*|EPIPE|ETIMEDOUT|ENOTFOUND|EHOSTUNREACH|ENETUNREACH|EAI_AGAIN)$/
+/** The same as Prisma's driver adapter names it, where an error of a raw query carries no code. */
+const AWAY_KIND =
+  /^(ConnectionClosed|SocketTimeout|DatabaseNotReachable|TooManyConnections|TlsConnectionError|TransactionWriteConflict)$/
 /** Values that a column cannot hold: the input's fault, whoever should have caught it. */
 const UNSTORABLE = /^(22021|22P05|22P02|22003|22001)$/
 /** node-postgres reports these without a code. */
@@ -56,7 +59,11 @@ export function databaseProblem(error: unknown): Problem | undefined {
       if (UNSTORABLE.test(code))
         return new Problem('validation_failed', { detail: 'A value cannot be stored.', cause: error })
     }
-    if (AWAY_MESSAGE.test(String(errorField(level, 'message'))))
+    const kind = errorField(level, 'kind')
+    if (
+      (typeof kind === 'string' && AWAY_KIND.test(kind)) ||
+      AWAY_MESSAGE.test(String(errorField(level, 'message')))
+    )
       return new Problem('not_ready', { detail: AWAY_DETAIL, retry_after: 1, cause: error })
     level = errorField(level, 'cause') ?? errorField(errorField(level, 'meta'), 'driverAdapterError')
   }
