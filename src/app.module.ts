@@ -31,6 +31,7 @@ import { KillSwitchModule } from './kill-switch/kill-switch.module.js'
 import { LedgerModule } from './ledger/ledger.module.js'
 import { ErasureModule } from './erasure/erasure.module.js'
 import { KeysModule } from './keys/keys.module.js'
+import { LocalDecisionsModule } from './local-decisions/local-decisions.module.js'
 import { LogsModule } from './logs/logs.module.js'
 import { MembersModule } from './members/members.module.js'
 import { OrganizationsModule } from './organizations/organizations.module.js'
@@ -81,6 +82,7 @@ const CAPABILITIES = [
   WorkflowsModule,
   ApprovalsModule,
   EnforceModule,
+  LocalDecisionsModule,
   AuthzenModule,
   LedgerModule,
   LogsModule,

@@ -115,9 +115,10 @@ export const ROOT_PERMISSIONS: ReadonlySet<Permission> = new Set<Permission>([
   ...ROLE_PERMISSIONS,
 ])
 
-/** An agent asks, reports, and reads its own log entries (rows AG-60, AG-70, AG-72). */
+/** An agent asks, reports, and reads its own log entries (rows AG-60, AG-70, AG-72) and its own bundle of policies. */
 export const AGENT_PERMISSIONS: ReadonlySet<Permission> = new Set<Permission>([
   'decisions:create',
+  'policies:read',
   'logs:create',
   'logs:read',
   'events:read',

@@ -84,6 +84,14 @@ export class PolicyDocument {
   /** A person must decide, unless it is denied. */
   @ApiPropertyOptional({ type: [ApprovalRule], default: [] })
   require_approval?: readonly ApprovalRule[]
+
+  /**
+   * Patterns of actions that only the service decides, never an agent by itself (local decisions). `*`: all. Absent:
+   * none. At most 1,000.
+   * @example ["send:*"]
+   */
+  @ApiPropertyOptional({ type: [String], default: [], maxItems: 1000 })
+  require_online?: readonly string[]
 }
 
 /** The version to go back to. */
@@ -125,7 +133,7 @@ class PolicyContent {
   @ApiProperty({ type: 'integer' })
   version: number
 
-  /** SHA-256, in hex, of `{allow, deny, require_approval}` in canonical JSON (RFC 8785). Entries of the log name it. */
+  /** SHA-256, in hex, of the lists below in canonical JSON (RFC 8785). Entries of the log name it. */
   sha256: string
 
   @ApiProperty({ type: [Rule] })
@@ -136,6 +144,10 @@ class PolicyContent {
 
   @ApiProperty({ type: [ApprovalRule] })
   require_approval: readonly ApprovalRule[]
+
+  /** What only the service decides; absent when that is nothing. */
+  @ApiPropertyOptional({ type: [String] })
+  require_online?: readonly string[]
 }
 
 /** The rules of an agent, a team or the organization as they are now. */

@@ -24,7 +24,7 @@ const MAX_RECORDED_BYTES = 256 * 1024
 /** More would help nobody to repair a document, and could make a larger answer than request. */
 const MAX_ERRORS = 100
 
-type Document = Pick<Policy, 'allow' | 'deny' | 'require_approval'>
+type Document = Pick<Policy, 'allow' | 'deny' | 'require_approval' | 'require_online'>
 /** A document in its one canonical form: as it is stored, hashed, recorded and answered. */
 type DocumentJson = { readonly [list: string]: Json }
 
@@ -132,8 +132,9 @@ export class PoliciesService {
       if (!wanted) throw missingVersion(owner, version)
       const current = await findCurrent(tx, principal, owner)
       assertExpected(current, expected)
-      const { allow, deny, require_approval } = wanted
-      const content = contentOf({ allow, deny, require_approval }, workflows)
+      const { allow, deny, require_approval, require_online } = wanted
+      const document = { allow, deny, require_approval, ...(require_online && { require_online }) }
+      const content = contentOf(document, workflows)
       return this.store(tx, principal, held, current, content, version)
     })
   }

@@ -19,6 +19,27 @@ export interface AgentRow {
   policies: { scope: 'organization' | 'team' | 'agent'; id: string; version: number; sha256: string }[] | null
 }
 
+/** What an `AgentRow` is made of, given `k` (a key), `a` (its agent), `h`, `c` and `i`. */
+const AGENT_COLUMNS = `
+  SELECT a.org_id, a.agent_id, a.environment, a.owner_team, h.origin,
+         i.version::float8 AS installation, h.org_version::float8 AS organization, c.version::float8 AS agent,
+         k.key_id, (extract(epoch FROM k.expires_at) * 1000)::float8 AS not_after,
+         (SELECT json_agg(json_strip_nulls(json_build_object('id', s.kill_id, 'scope', s.scope, 'target',
+                            COALESCE(s.environment, s.team, s.key_id, s.agent_id, s.action))))
+          FROM (SELECT org_id, kill_id, scope, environment, team, agent_id, key_id, action FROM kill_switches
+                WHERE deactivated_at IS NULL
+                UNION ALL
+                SELECT a.org_id, kill_id, 'installation', NULL, NULL, NULL, NULL, NULL FROM installation_kills
+                WHERE deactivated_at IS NULL) s
+          WHERE s.org_id = a.org_id
+            AND (s.environment IS NULL OR s.environment = a.environment) AND (s.team IS NULL OR s.team = a.owner_team)
+            AND (s.agent_id IS NULL OR s.agent_id = a.agent_id) AND (s.key_id IS NULL OR s.key_id = k.key_id)) AS kills,
+         (SELECT json_agg(json_build_object('scope', p.scope, 'id', p.policy_id, 'version', p.version, 'sha256', v.sha256)
+                          ORDER BY array_position(ARRAY['organization', 'team', 'agent'], p.scope))
+          FROM policies p JOIN policy_versions v USING (org_id, policy_id, version)
+          WHERE p.org_id = a.org_id
+            AND (p.agent_id = a.agent_id OR p.team = a.owner_team OR p.scope = 'organization')) AS policies`
+
 /**
  * Everything a decision about the holder of this key is made from, with the versions it was read at. One statement,
  * so one snapshot of the database: versions and contents belong together. Null unless key, agent and organization
@@ -27,25 +48,7 @@ export interface AgentRow {
 export async function selectAgentByKey(pool: Pool, key_hash: string): Promise<AgentRow | null> {
   const { rows } = await pool.query<AgentRow>({
     name: 'agent_by_key',
-    text: `
-      SELECT a.org_id, a.agent_id, a.environment, a.owner_team, h.origin,
-             i.version::float8 AS installation, h.org_version::float8 AS organization, c.version::float8 AS agent,
-             k.key_id, (extract(epoch FROM k.expires_at) * 1000)::float8 AS not_after,
-             (SELECT json_agg(json_strip_nulls(json_build_object('id', s.kill_id, 'scope', s.scope, 'target',
-                                COALESCE(s.environment, s.team, s.key_id, s.agent_id, s.action))))
-              FROM (SELECT org_id, kill_id, scope, environment, team, agent_id, key_id, action FROM kill_switches
-                    WHERE deactivated_at IS NULL
-                    UNION ALL
-                    SELECT a.org_id, kill_id, 'installation', NULL, NULL, NULL, NULL, NULL FROM installation_kills
-                    WHERE deactivated_at IS NULL) s
-              WHERE s.org_id = a.org_id
-                AND (s.environment IS NULL OR s.environment = a.environment) AND (s.team IS NULL OR s.team = a.owner_team)
-                AND (s.agent_id IS NULL OR s.agent_id = a.agent_id) AND (s.key_id IS NULL OR s.key_id = k.key_id)) AS kills,
-             (SELECT json_agg(json_build_object('scope', p.scope, 'id', p.policy_id, 'version', p.version, 'sha256', v.sha256)
-                              ORDER BY array_position(ARRAY['organization', 'team', 'agent'], p.scope))
-              FROM policies p JOIN policy_versions v USING (org_id, policy_id, version)
-              WHERE p.org_id = a.org_id
-                AND (p.agent_id = a.agent_id OR p.team = a.owner_team OR p.scope = 'organization')) AS policies
+    text: `${AGENT_COLUMNS}
       FROM agent_keys k
       JOIN agents a USING (org_id, agent_id)
       JOIN organizations o USING (org_id)
@@ -57,6 +60,36 @@ export async function selectAgentByKey(pool: Pool, key_hash: string): Promise<Ag
     values: [key_hash],
   })
   return rows[0] ?? null
+}
+
+/** The same about an agent, whichever key asks: kill switches of single keys are not among it. */
+export async function selectAgent(pool: Pool, org_id: string, agent_id: string): Promise<AgentRow | null> {
+  const { rows } = await pool.query<AgentRow>(
+    `${AGENT_COLUMNS}
+      FROM agents a
+      CROSS JOIN (SELECT '' AS key_id, NULL::timestamptz AS expires_at) k
+      JOIN organizations o USING (org_id)
+      JOIN agent_config c USING (org_id, agent_id)
+      JOIN ledger.ledger_head h USING (org_id)
+      CROSS JOIN installation_config i
+      WHERE a.org_id = $1 AND a.agent_id = $2 AND a.is_active AND o.is_active`,
+    [org_id, agent_id],
+  )
+  return rows[0] ?? null
+}
+
+/** The digest of one version of a policy. */
+export async function selectPolicyDigest(
+  pool: Pool,
+  org_id: string,
+  policy_id: string,
+  version: number,
+): Promise<string | undefined> {
+  const { rows } = await pool.query<{ sha256: string }>(
+    'SELECT sha256 FROM policy_versions WHERE org_id = $1 AND policy_id = $2 AND version = $3',
+    [org_id, policy_id, version],
+  )
+  return rows[0]?.sha256
 }
 
 /** One version of a policy as it was written. Versions never change, so this may be read at another moment. */

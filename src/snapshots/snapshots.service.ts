@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common'
+import { canonicalize, type Json } from '../core/ledger/canonical.js'
 import type { ConfigVersions, Subject } from '../core/ledger/entry.js'
 import { AGENT_PERMISSIONS } from '../core/permissions.js'
 import { type CompiledPolicy, compilePolicy } from '../core/policy/compile.js'
@@ -86,6 +87,38 @@ export class SnapshotsService {
     return same && known.not_after === null ? known : this.reload(key_hash)
   }
 
+  /**
+   * What an active agent's decisions are made from now, whichever of its keys asks; null when agent or organization is
+   * not active. For people to look at: nothing of it is kept.
+   */
+  async ofAgent(org_id: string, agent_id: string): Promise<AgentSnapshot | null> {
+    const row = await queries.selectAgent(this.database.hot, org_id, agent_id)
+    return row && this.snapshotOf(row, '')
+  }
+
+  /** The documents of policies in their canonical form, each digest once. */
+  async documents(
+    org_id: string,
+    policies: readonly Omit<PolicyRef, 'compiled'>[],
+  ): Promise<{ sha256: string; document: string }[]> {
+    const digests = new Map(policies.map((policy) => [policy.sha256, policy]))
+    return Promise.all(
+      Array.from(digests.values(), async ({ id, version, sha256 }) => {
+        const document = await queries.selectPolicyDocument(this.database.hot, org_id, id, version)
+        return { sha256, document: canonicalize(document as Json) }
+      }),
+    )
+  }
+
+  /** One version of a policy, also an old one, ready to decide with; null when this organization has none such. */
+  async compiled(
+    org_id: string,
+    { id, version, sha256 }: Pick<PolicyRef, 'id' | 'version' | 'sha256'>,
+  ): Promise<CompiledPolicy | null> {
+    const row = await queries.selectPolicyDigest(this.database.hot, org_id, id, version)
+    return row === sha256 ? this.compile(org_id, id, version, sha256) : null
+  }
+
   /** Drops what is kept of this key and loads it again. */
   reload(key_hash: string): Promise<AgentSnapshot | null> {
     this.snapshots.drop(key_hash)
@@ -165,7 +198,10 @@ export class SnapshotsService {
   private async read(key_hash: string): Promise<AgentSnapshot | null> {
     const row = await queries.selectAgentByKey(this.database.hot, key_hash)
     this.touch()
-    if (!row) return null
+    return row && this.snapshotOf(row, key_hash)
+  }
+
+  private async snapshotOf(row: queries.AgentRow, key_hash: string): Promise<AgentSnapshot> {
     const policies: PolicyRef[] = []
     for (const { scope, id, version, sha256 } of row.policies ?? []) {
       policies.push({

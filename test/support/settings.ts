@@ -14,6 +14,7 @@ export function testSettings(overrides: Partial<Settings> = {}): Settings {
     database_pool_timeout_s: 5,
     database_pool_recycle_s: 3600,
     snapshot_cache_agents: 10_000,
+    local_lease_ms: 5_000,
     migrate_on_start: false,
     data_dir: '.data',
     admin_api_key: 'root-key-of-the-tests-0123456789abcdef',

@@ -33,8 +33,8 @@ export async function presentPolicy({ client }: Connection, agent_id: string) {
 }
 
 /** Only what a person writes: a policy that was got can be set again. */
-export const documentOf = ({ allow, deny, require_approval }: PolicyDocument) =>
-  canonicalDocument({ allow, deny, require_approval })
+export const documentOf = ({ allow, deny, require_approval, require_online = [] }: PolicyDocument) =>
+  canonicalDocument({ allow, deny, require_approval, require_online })
 
 export function printChanges(changes: readonly RuleChange[], indent = ''): void {
   for (const change of changes)

@@ -17,6 +17,10 @@ export class Agents extends Resource {
   get(agent_id: string, options?: RequestOptions) {
     return this.call('get', '/v1/agents/{agent_id}', { params: { agent_id } }, options)
   }
+  /** What the agent decides from by itself, to look at; `LocalGuard` uses it. */
+  bundle(agent_id: string, options?: RequestOptions) {
+    return this.call('get', '/v1/agents/{agent_id}/bundle', { params: { agent_id } }, options)
+  }
   /** Changes what is given; the rest stays. */
   update(agent_id: string, body: UpdateAgent, options?: RequestOptions) {
     return this.call('patch', '/v1/agents/{agent_id}', { params: { agent_id }, body }, options)

@@ -3,7 +3,13 @@ import { ok } from '../result.js'
 import type { CompileEnv, CompileError } from './stage.js'
 import { rulesStage, type CompiledRules } from './stages/rules.js'
 
-export { canonicalDocument, MAX_RULES, type PolicyDocument, type Rule } from './stages/rules-document.js'
+export {
+  canonicalDocument,
+  MAX_ONLINE,
+  MAX_RULES,
+  type PolicyDocument,
+  type Rule,
+} from './stages/rules-document.js'
 
 /** A policy document ready to decide with: one member per stage that reads documents. Immutable, safe to share. */
 export interface CompiledPolicy {

@@ -107,6 +107,13 @@ function trustProxy(reader: EnvironmentReader): Settings['trust_proxy_headers'] 
   return false
 }
 
+function localLease(reader: EnvironmentReader): number {
+  const lease_ms = reader.integer('LOCAL_LEASE_MS', 5_000, 0, 60_000)
+  if (lease_ms > 0 && lease_ms < 1_000)
+    reader.refuse('LOCAL_LEASE_MS', String(lease_ms), 'must be 0 (off) or a number from 1000 to 60000')
+  return lease_ms
+}
+
 function database(reader: EnvironmentReader) {
   const database_url = reader.text('DATABASE_URL')
   // Not quoted: it usually holds a password.
@@ -119,6 +126,7 @@ function database(reader: EnvironmentReader) {
     database_pool_timeout_s: reader.integer('DATABASE_POOL_TIMEOUT', 30, 1, 600),
     database_pool_recycle_s: reader.integer('DATABASE_POOL_RECYCLE', 3600, 1, 30 * DAY_S),
     snapshot_cache_agents: reader.integer('SNAPSHOT_CACHE_AGENTS', 10_000, 1, 1_000_000),
+    local_lease_ms: localLease(reader),
     migrate_on_start: reader.boolean('MIGRATE_ON_START', true),
   }
 }

@@ -41,6 +41,11 @@ export class Settings {
    * not among them costs a query. Default 10000.
    */
   readonly snapshot_cache_agents: number
+  /**
+   * `LOCAL_LEASE_MS`: how long an agent may decide by itself from one bundle, and so how much later than online a no
+   * can reach it; 1000 to 60000, or 0: agents may not decide by themselves. Default 5000.
+   */
+  readonly local_lease_ms: number
   /** `MIGRATE_ON_START`: apply pending migrations before listening. Default true. */
   readonly migrate_on_start: boolean
   /** `DATA_DIR`: embedded database and generated secrets. Default `.data`. */

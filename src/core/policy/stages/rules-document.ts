@@ -2,6 +2,7 @@ import { WORKFLOW_NAME } from '../../approvals/workflow.js'
 import type { Json } from '../../ledger/canonical.js'
 import { err, ok, type Result } from '../../result.js'
 import type { RuleList } from '../codes.js'
+import { compileDenyAction } from '../pattern.js'
 import type { CompileEnv, CompileError } from '../stage.js'
 import { isZone, readClock, readDay, readEnvironment, type Conditions, type TimeRange } from './conditions.js'
 
@@ -18,15 +19,20 @@ export interface PolicyDocument {
   readonly allow: readonly Rule[]
   readonly deny: readonly Rule[]
   readonly require_approval: readonly Rule[]
+  /** Patterns of actions that only the service decides, never an agent by itself (docs/local-decisions.md). */
+  readonly require_online?: readonly string[]
 }
 
 /** Rules in one document, all lists together. */
 export const MAX_RULES = 10_000
+/** Patterns in `require_online`. */
+export const MAX_ONLINE = 1_000
 
 /** Keys are the caller's text: an error echoes no more of one than this. */
 const MAX_KEY_SHOWN = 64
 
 const LISTS = ['allow', 'deny', 'require_approval'] as const
+const MEMBERS = [...LISTS, 'require_online'] as const
 
 /** Compiles the patterns of a rule; what it reports takes its place among the document's other mistakes. */
 export type VisitRule = (
@@ -51,19 +57,20 @@ export function readDocument(
 }
 
 /**
- * The document as JSON for storage and hashing: the three lists always present, an absent or null resource left out,
- * all text as typed. Two documents that differ only in that have the same form.
+ * The document as JSON for storage and hashing: the three lists always present, `require_online` only with something
+ * in it, an absent or null resource left out, all text as typed. Two documents that differ only in that have the same form.
  * @throws TypeError for a document that has not been compiled without errors.
  */
 export function canonicalDocument(document: unknown): Json {
   // Whether a zone exists was settled when the document was compiled, and may differ between hosts.
   const read = readDocument(document, { isZone: () => true }, () => {})
   if (!read.ok) throw new TypeError('only a policy that compiles has a canonical form')
-  const { allow, deny, require_approval } = read.value
+  const { allow, deny, require_approval, require_online = [] } = read.value
   return {
     allow: allow.map(canonicalRule),
     deny: deny.map(canonicalRule),
     require_approval: require_approval.map(canonicalRule),
+    ...(require_online.length > 0 && { require_online }),
   }
 }
 
@@ -95,7 +102,7 @@ class Reader {
   ) {}
 
   document(source: unknown): PolicyDocument {
-    const members = this.object(source, '', LISTS)
+    const members = this.object(source, '', MEMBERS)
     const lists = LISTS.map((name) => own(members, name))
     const count = lists.reduce<number>((sum, list) => sum + (Array.isArray(list) ? list.length : 0), 0)
     if (count > MAX_RULES) {
@@ -109,7 +116,25 @@ class Reader {
       allow: this.list(lists[0], 'allow'),
       deny: this.list(lists[1], 'deny'),
       require_approval: this.list(lists[2], 'require_approval'),
+      require_online: this.online(own(members, 'require_online')),
     }
+  }
+
+  private online(value: unknown): string[] {
+    const path = 'require_online'
+    if (value === undefined) return []
+    if (!Array.isArray(value) || value.length > MAX_ONLINE) {
+      this.report(path, `must be a list of at most ${MAX_ONLINE} patterns of actions, such as ["send:*"]`)
+      return []
+    }
+    return Array.from(value, (pattern: unknown, index) => {
+      const text = typeof pattern === 'string' ? pattern : ''
+      const compiled = compileDenyAction(text)
+      if (text.trim() === '')
+        this.report(`${path}[${index}]`, 'must be a pattern of actions; "*" is any action')
+      else if (!compiled.ok) this.report(`${path}[${index}]`, compiled.errors)
+      return text
+    })
   }
 
   private list(value: unknown, list: RuleList): Rule[] {

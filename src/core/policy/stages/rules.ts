@@ -51,6 +51,8 @@ export interface CompiledRules {
   readonly byId: ReadonlyMap<string, CompiledRule>
   /** Rules whose conditions need the offset of a zone; empty for most policies. */
   readonly zoned: readonly CompiledRule[]
+  /** What only the service decides; says nothing about what it decides. Empty for most policies. */
+  readonly online: readonly ActionMatcher[]
 }
 
 /** Zone offsets at `now`, in minutes east of UTC, such as `{ tz: { 'Europe/Berlin': 60 } }`. */
@@ -104,6 +106,11 @@ function compileRules(source: unknown, env: CompileEnv): Result<CompiledRules, C
     },
     byId: new Map(all.map((rule) => [rule.id, rule])),
     zoned: all.filter((rule) => rule.conditions !== null && rule.conditions.zone !== null),
+    // As widely as a deny: whoever writes `send:*` means every spelling of it.
+    online: (document.value.require_online ?? []).flatMap((pattern) => {
+      const matcher = compileDenyAction(pattern)
+      return matcher.ok ? [matcher.value] : []
+    }),
   })
 }
 
