@@ -119,6 +119,7 @@ export const RANDOM: Readonly<Record<string, string>> = {
   path: '63/999',
   approval_id: 'apr_0000000000000000',
   workflow: 'no-such-workflow',
+  kill_id: 'kil_0000000000000000',
 }
 
 export const readOperations = (document: OpenAPIObject): Operation[] =>

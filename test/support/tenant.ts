@@ -41,7 +41,7 @@ export async function makeTenant(app: RunningApp, name: string): Promise<Tenant>
   const webhook = await admin.post<{ webhook_id: string }>('/webhooks', {
     name,
     url: `https://hooks.example.com/${name}`,
-    events: ['kill_switch.*'], // none of the sweep's own doings: nothing is sent
+    events: ['webhook.disabled'], // none of the sweeps' own doings: nothing is sent
   })
   const waiting = await agent.post<{ approval_id: string }>('/enforce', { ...asked, action: 'ask' })
   return {
