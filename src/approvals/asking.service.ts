@@ -18,7 +18,6 @@ import { WorkflowsService } from '../workflows/workflows.service.js'
 import { lockAsker, selectKeyMakers } from './approvals.queries.js'
 import { liftsOf, readApproval, scopeOf, statusOf } from './approvals.record.js'
 import { ApprovalLifeService, type Held } from './life.service.js'
-import { Line } from './line.js'
 
 const SALT_BYTES = 32
 
@@ -58,7 +57,6 @@ export interface Question {
 @Injectable()
 export class AskingService {
   private readonly key: KeyObject
-  private readonly line = new Line()
 
   constructor(
     private readonly life: ApprovalLifeService,
@@ -69,11 +67,6 @@ export class AskingService {
       .update('agentguard/approval/waiting/v1')
       .digest()
     this.key = createSecretKey(derived)
-  }
-
-  /** One transaction of an agent at a time, here and, by the lock that `named` takes, on every replica. */
-  inTurn<T>({ org_id, agent_id }: AgentPrincipal, work: () => Promise<T>): Promise<T> {
-    return this.line.stand(`${org_id}/${agent_id}`, work)
   }
 
   /** The approval that a request names, held, and what it says about this request. Null when it names none. */

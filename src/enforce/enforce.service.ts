@@ -133,9 +133,7 @@ export class EnforceService {
       (one) => (tx: Tx, attempt: Omit<Attempt, 'sealed'>) =>
         this.decidedWithPeople(tx, attempt, principal, one),
     )
-    return deadline.wait(
-      this.asking.inTurn(principal, () => this.log.recordAllWith(principal, makers, deadline)),
-    )
+    return deadline.wait(this.log.recordAllWith(principal, makers, deadline))
   }
 
   private async decidedWithPeople(

@@ -6,9 +6,10 @@ import { Problem } from '../core/problems.js'
 import { DecisionStale, type HotEntry, LedgerService, type SealedPayload } from '../ledger/ledger.service.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
-import type { Deadline } from '../platform/clock/deadline.js'
+import { Deadline } from '../platform/clock/deadline.js'
 import { within } from '../platform/clock/within.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
+import { Line } from './line.js'
 import { type AgentSnapshot, SnapshotsService } from './snapshots.service.js'
 import { SnapshotsWorker } from './snapshots.worker.js'
 
@@ -16,6 +17,8 @@ import { SnapshotsWorker } from './snapshots.worker.js'
 const MAX_TRIES = 3
 /** A request does not wait longer for the database's time. */
 const POLL_MS = 700
+/** How many entries of several callers share a transaction: few, so that one is done well within their time. */
+const MOST_TOGETHER = 16
 const ID_RANDOM_BYTES = 10
 const POOLED_IDS = 512
 
@@ -58,6 +61,13 @@ export interface PlacedDraft<T> extends Draft {
 /** Makes one entry in a transaction of the control plane, with the change that belongs to it. */
 export type MakeInTransaction<T> = (tx: Tx, attempt: Omit<Attempt, 'sealed'>) => Promise<PlacedDraft<T>>
 
+/** What one caller wants recorded in a transaction, and until when. */
+interface Together<T> {
+  readonly principal: AgentPrincipal
+  readonly makers: readonly MakeInTransaction<T>[]
+  readonly deadline: Deadline
+}
+
 /**
  * Entries that agents cause: made from the present configuration, committed before anybody is answered, and made
  * again when the configuration moved in between (ledger.md, Versions).
@@ -66,6 +76,11 @@ export type MakeInTransaction<T> = (tx: Tx, attempt: Omit<Attempt, 'sealed'>) =>
 export class AgentLogService {
   private readonly random = Buffer.alloc(ID_RANDOM_BYTES * POOLED_IDS)
   private random_at = this.random.length
+  private readonly line = new Line<Together<unknown>, Recorded<unknown>[]>(
+    (together) => this.recordTogether(together),
+    ({ makers }) => makers.length,
+    MOST_TOGETHER,
+  )
 
   constructor(
     private readonly snapshots: SnapshotsService,
@@ -135,15 +150,38 @@ export class AgentLogService {
 
   /**
    * As `recordAll`, in one transaction of the control plane, for decisions that belong together with a change: what
-   * the makers write and append there commits with the entries, or nothing does. Each may run up to three times, every
-   * time in a new transaction. None is begun after the deadline, and what is ready by then is rolled back.
+   * the makers write and append there commits with the entries, or nothing does. Each may run several times, every
+   * time in a new transaction; what others ask for with the same key meanwhile goes into one transaction as well. None
+   * is begun after the deadline, and what is ready by then is rolled back.
+   * @throws as `recordAll`
    */
-  async recordAllWith<T>(
+  recordAllWith<T>(
     principal: AgentPrincipal,
     makers: readonly MakeInTransaction<T>[],
     deadline: Deadline,
   ): Promise<Recorded<T>[]> {
-    const { key_hash } = principal
+    // What comes back are the answers of these very makers.
+    return this.line.stand(principal.key_hash, { principal, makers, deadline }) as Promise<Recorded<T>[]>
+  }
+
+  private async recordTogether(together: readonly Together<unknown>[]): Promise<Recorded<unknown>[][]> {
+    const [first] = together
+    if (!first) return []
+    const deadline = Deadline.first(together.map((one) => one.deadline))
+    const recorded = await this.recordMakers(
+      first.principal,
+      together.flatMap(({ makers }) => makers),
+      deadline,
+    )
+    let at = 0
+    return together.map(({ makers }) => recorded.slice(at, (at += makers.length)))
+  }
+
+  private async recordMakers<T>(
+    { key_hash }: AgentPrincipal,
+    makers: readonly MakeInTransaction<T>[],
+    deadline: Deadline,
+  ): Promise<Recorded<T>[]> {
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
       deadline.check()
       const snapshot = await (attempt === 1

@@ -16,6 +16,12 @@ export class Deadline {
     this.ends = began + ms
   }
 
+  /** The one that ends first; for work that several wait for. */
+  static first(deadlines: readonly Deadline[]): Deadline {
+    const now = performance.now()
+    return new Deadline(Math.min(...deadlines.map(({ ends }) => ends - now)), now)
+  }
+
   /** @throws Problem `ledger_unavailable` when the time is over */
   check(): void {
     if (performance.now() >= this.ends) throw new Problem('ledger_unavailable', { retry_after: 1 })
