@@ -281,11 +281,13 @@ describe('POST /access/v1/evaluations', () => {
 
 describe('GET /.well-known/authzen-configuration', () => {
   const read = async (url: string) =>
-    (await new Client(url).get<Record<string, string>>('/.well-known/authzen-configuration')).body
+    (await new Client(url).get<Record<string, unknown>>('/.well-known/authzen-configuration')).body
   const under = (base: string) => ({
     policy_decision_point: base,
     access_evaluation_endpoint: `${base}/access/v1/evaluation`,
     access_evaluations_endpoint: `${base}/access/v1/evaluations`,
+    access_request_endpoint: `${base}/access/v1/requests`,
+    capabilities: ['urn:openid:authzen:capability:access-request'],
   })
 
   it('names the endpoints under PUBLIC_URL, or under the address that was asked', async () => {

@@ -4,6 +4,7 @@ import { KillSwitchModule } from '../kill-switch/kill-switch.module.js'
 import { LedgerModule } from '../ledger/ledger.module.js'
 import { SnapshotsModule } from '../snapshots/snapshots.module.js'
 import { WorkflowsModule } from '../workflows/workflows.module.js'
+import { AgentApprovalsService } from './agent-approvals.service.js'
 import { ApprovalsController } from './approvals.controller.js'
 import { ApprovalsService } from './approvals.service.js'
 import { ApprovalsWorker } from './approvals.worker.js'
@@ -20,6 +21,7 @@ import { WaitingService } from './waiting.service.js'
   imports: [AgentsModule, ErasureModule, KillSwitchModule, LedgerModule, SnapshotsModule, WorkflowsModule],
   controllers: [ApprovalsController, ApprovalReportController, WaitingController],
   providers: [
+    AgentApprovalsService,
     ApprovalsService,
     ApprovalReportService,
     ApprovalLifeService,
@@ -27,6 +29,6 @@ import { WaitingService } from './waiting.service.js'
     AskingService,
     WaitingService,
   ],
-  exports: [ApprovalsService, AskingService, WaitingService],
+  exports: [AgentApprovalsService, ApprovalsService, AskingService, WaitingService],
 })
 export class ApprovalsModule {}

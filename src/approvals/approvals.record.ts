@@ -33,6 +33,13 @@ export const votesOf = ({ events }: Pick<StoredApproval, 'events'>): Vote[] =>
     event === 'voted' && person !== null ? [{ person, effect: vote === 'approve' ? 'approve' : 'deny' }] : [],
   )
 
+/** When a pending approval ends if nobody decides: when the time of its last level is over. */
+export function endOf(row: Pick<StoredApproval, 'workflow' | 'level' | 'level_ends_at'>): Date {
+  const later = workflowOf(row).levels.slice(row.level + 1)
+  const seconds = later.reduce((sum, { time_limit_seconds }) => sum + time_limit_seconds, 0)
+  return new Date(row.level_ends_at.getTime() + seconds * 1000)
+}
+
 /** What the pure transitions work on. */
 export const stateOf = (row: StoredApproval): ApprovalState => ({
   status: statusOf(row),

@@ -259,7 +259,7 @@ function refusalOf(
 
 const UTF8 = { utf8: (text: string) => Buffer.from(text) }
 
-const digestOf = (salt: string, bound: string): string =>
+export const digestOf = (salt: string, bound: string): string =>
   hash('sha256', digestInput(UTF8, salt, bound), 'base64url')
 
 // Plain data of `core`, which says `readonly` where Prisma's type does not.

@@ -8,7 +8,6 @@ import {
   getSchemaPath,
 } from '@nestjs/swagger'
 import type { Request, Response } from 'express'
-import { Problem } from '../core/problems.js'
 import { Access } from '../platform/access/access.decorator.js'
 import { type AgentPrincipal, By } from '../platform/access/principal.js'
 import { Settings } from '../platform/config/settings.js'
@@ -21,6 +20,7 @@ import {
   AuthzenDecision,
   AuthzenDecisions,
 } from './authzen.dto.js'
+import { baseOf } from './base-url.js'
 import { AuthzenFilter } from './authzen.filter.js'
 import { AuthzenService } from './authzen.service.js'
 
@@ -101,18 +101,13 @@ export class AuthzenController {
   @Limit('health')
   @ApiOkResponse({ type: AuthzenConfiguration })
   configuration(@Req() request: Request): AuthzenConfiguration {
-    const base = this.settings.public_url ?? originOf(request)
+    const base = baseOf(this.settings, request)
     return {
       policy_decision_point: base,
       access_evaluation_endpoint: `${base}/access/v1/evaluation`,
       access_evaluations_endpoint: `${base}/access/v1/evaluations`,
+      access_request_endpoint: `${base}/access/v1/requests`,
+      capabilities: ['urn:openid:authzen:capability:access-request'],
     }
   }
-}
-
-/** The caller's own word for this place: it goes back to the caller and is kept nowhere. */
-function originOf(request: Request): string {
-  const origin = URL.parse(`${request.protocol}://${request.get('Host') ?? ''}`)?.origin
-  if (origin === undefined) throw new Problem('bad_request', { detail: 'The Host header is not an address.' })
-  return origin
 }

@@ -91,6 +91,13 @@ export class AuthzenError {
   message: string
 }
 
+/** That people can be asked for what was refused. */
+export class RequestableAccess {
+  /** Until when. */
+  @ApiProperty({ type: String, format: 'date-time' })
+  expires_at: string
+}
+
 /** What is known about a decision; the members of `POST /enforce`. */
 export class AuthzenDecisionContext {
   @ApiPropertyOptional({ enum: ['allowed', 'denied', 'pending'] })
@@ -110,6 +117,17 @@ export class AuthzenDecisionContext {
   /** The approval that is waited for, or that allowed it. */
   @ApiPropertyOptional({ type: String })
   approval_id?: string
+  /** Of a pending one: what `denial.evaluation_id` of an access request names. */
+  @ApiPropertyOptional({ type: String, format: 'uuid' })
+  evaluation_id?: string
+  @ApiPropertyOptional({ type: String, format: 'date-time' })
+  evaluated_at?: string
+  /** Of a pending one: people can be asked (`POST /access/v1/requests`). */
+  @ApiPropertyOptional({ type: RequestableAccess })
+  access_request?: RequestableAccess
+  /** What to do after a no: submit an access request, ask again later, or nothing. */
+  @ApiPropertyOptional({ enum: ['request', 'retry', 'none'] })
+  next_action?: 'request' | 'retry' | 'none'
   /** Instead of all others: nothing was decided, and nothing recorded. */
   @ApiPropertyOptional({ type: AuthzenError })
   error?: AuthzenError
@@ -138,4 +156,10 @@ export class AuthzenConfiguration {
   access_evaluation_endpoint: string
   @ApiProperty({ type: String, format: 'uri' })
   access_evaluations_endpoint: string
+  /** Access Request and Approval Profile, Draft 1. */
+  @ApiProperty({ type: String, format: 'uri' })
+  access_request_endpoint: string
+  /** URNs of profiles that are served. */
+  @ApiProperty({ type: [String] })
+  capabilities: string[]
 }

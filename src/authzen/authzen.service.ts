@@ -1,4 +1,6 @@
 import { Injectable } from '@nestjs/common'
+import { AgentApprovalsService, type OwnApproval } from '../approvals/agent-approvals.service.js'
+import { uuidTime } from '../core/ids.js'
 import { Problem } from '../core/problems.js'
 import type { Result } from '../core/result.js'
 import { type EnforceAnswer, type EnforceDto, MAX_BATCH } from '../enforce/enforce.dto.js'
@@ -19,13 +21,16 @@ export interface Questions {
 /** OpenID AuthZEN over `EnforceService`: the same decisions, records, approvals and kill switches. */
 @Injectable()
 export class AuthzenService {
-  constructor(private readonly enforce: EnforceService) {}
+  constructor(
+    private readonly enforce: EnforceService,
+    private readonly approvals: AgentApprovalsService,
+  ) {}
 
   /** @throws Problem for what cannot be read, `forbidden` for another subject, and what `EnforceService` throws */
   async evaluate(principal: AgentPrincipal, body: Body): Promise<AuthzenDecision> {
     const question = readEvaluation(body, principal.agent_id)
     if (!question.ok) throw problemOf(question.errors)
-    return decisionOf(await this.enforce.enforce(principal, question.value))
+    return this.decide(principal, question.value)
   }
 
   /**
@@ -60,12 +65,34 @@ export class AuthzenService {
   private async together(principal: AgentPrincipal, items: readonly Question[]): Promise<AuthzenDecision[]> {
     const requests = items.flatMap((item) => (item.ok ? [item.value] : []))
     const answers = requests.length === 0 ? [] : await this.enforce.enforceBatch(principal, requests)
+    const decisions = await this.decisionsOf(principal, requests, answers)
     let at = 0
     return items.map((item) => {
       if (!item.ok) return refused(item.errors)
-      const answer = answers[at++]
-      if (!answer) throw new Error('an evaluation has no answer')
-      return decisionOf(answer)
+      const decision = decisions[at++]
+      if (!decision) throw new Error('an evaluation has no answer')
+      return decision
+    })
+  }
+
+  private async decide(principal: AgentPrincipal, request: EnforceDto): Promise<AuthzenDecision> {
+    const answer = await this.enforce.enforce(principal, request)
+    const [decision] = await this.decisionsOf(principal, [request], [answer])
+    if (!decision) throw new Error('an evaluation has no answer')
+    return decision
+  }
+
+  /** With what the Access Request and Approval Profile wants of those that people must decide about. */
+  private async decisionsOf(
+    principal: AgentPrincipal,
+    requests: readonly EnforceDto[],
+    answers: readonly EnforceAnswer[],
+  ): Promise<AuthzenDecision[]> {
+    const ids = answers.flatMap(({ status, approval_id: id }) => (status === 'pending' && id ? [id] : []))
+    const waiting = await this.approvals.byId(principal, ids)
+    return answers.map((answer, at) => {
+      const approval = waiting.get(answer.approval_id ?? '')
+      return decisionOf(answer, approval, requests[at]?.approval_id !== undefined)
     })
   }
 
@@ -77,9 +104,7 @@ export class AuthzenService {
   ): Promise<AuthzenDecision[]> {
     const decisions: AuthzenDecision[] = []
     for (const item of items) {
-      const decision = item.ok
-        ? decisionOf(await this.enforce.enforce(principal, item.value))
-        : refused(item.errors)
+      const decision = item.ok ? await this.decide(principal, item.value) : refused(item.errors)
       decisions.push(decision)
       if (decision.decision === end) break
     }
@@ -100,7 +125,11 @@ function semanticOf(options: unknown): Semantic {
 const invalid = (path: string, message: string): Problem =>
   new Problem('validation_failed', { errors: [{ path, message }] })
 
-const decisionOf = (answer: EnforceAnswer): AuthzenDecision => ({
+const decisionOf = (
+  answer: EnforceAnswer,
+  approval: OwnApproval | undefined,
+  named: boolean,
+): AuthzenDecision => ({
   decision: answer.allowed,
   context: {
     status: answer.status,
@@ -109,8 +138,24 @@ const decisionOf = (answer: EnforceAnswer): AuthzenDecision => ({
     decision_id: answer.decision_id,
     log: answer.log,
     ...(answer.approval_id !== undefined && { approval_id: answer.approval_id }),
+    ...(approval && {
+      evaluation_id: answer.decision_id,
+      evaluated_at: new Date(uuidTime(answer.decision_id)).toISOString(),
+      access_request: { expires_at: approval.ends_at.toISOString() },
+    }),
+    ...nextOf(answer, named),
   },
 })
+
+/** Who has an approval that people still decide about asks again later; nobody can change a deny. */
+function nextOf(
+  { status, code }: EnforceAnswer,
+  named: boolean,
+): Pick<AuthzenDecision['context'], 'next_action'> {
+  if (status === 'pending') return { next_action: named ? 'retry' : 'request' }
+  // An approval that is of no help says itself, in `code`, what to do.
+  return status === 'allowed' || code.startsWith('approval_') ? {} : { next_action: 'none' }
+}
 
 const refused = ({ code, errors }: Refusal): AuthzenDecision => ({
   decision: false,

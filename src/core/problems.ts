@@ -9,6 +9,9 @@ export interface ProblemKind {
   readonly type?: string
 }
 
+/** The types of AuthZEN's Access Request and Approval Profile (Draft 1), whose routes answer with these. */
+const ACCESS_REQUEST = 'urn:openid:authzen:access-request:error:'
+
 export const PROBLEMS = {
   bad_request: { status: 400, title: 'The request cannot be read' },
   malformed_json: { status: 400, title: 'The body is not valid JSON' },
@@ -39,6 +42,7 @@ export const PROBLEMS = {
   webhook_not_found: { status: 404, title: 'Webhook not found' },
   kill_switch_not_found: { status: 404, title: 'Kill switch not found' },
   approval_not_found: { status: 404, title: 'Approval not found' },
+  unknown_task: { status: 404, title: 'Task not found', type: `${ACCESS_REQUEST}unknown_task` },
   workflow_not_found: { status: 404, title: 'Workflow not found' },
   log_not_found: { status: 404, title: 'Log entry not found' },
   method_not_allowed: { status: 405, title: 'This method is not served here' },
@@ -51,6 +55,26 @@ export const PROBLEMS = {
   idempotency_in_progress: { status: 409, title: 'A request with this Idempotency-Key has not finished' },
   payload_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'Send application/json' },
+  not_requestable: {
+    status: 400,
+    title: 'Nobody can be asked for this',
+    type: `${ACCESS_REQUEST}not_requestable`,
+  },
+  invalid_denial_binding: {
+    status: 400,
+    title: 'This is not what was denied',
+    type: `${ACCESS_REQUEST}invalid_denial_binding`,
+  },
+  invalid_task_state: {
+    status: 409,
+    title: 'The task is not in a state for this',
+    type: `${ACCESS_REQUEST}invalid_task_state`,
+  },
+  expired_denial: {
+    status: 410,
+    title: 'The time to ask for this is over',
+    type: `${ACCESS_REQUEST}expired_denial`,
+  },
   validation_failed: { status: 422, title: 'Request validation failed' },
   headers_too_large: { status: 431, title: 'The request headers are too large' },
   rate_limit_exceeded: {

@@ -1,4 +1,5 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
+import { uuidTime } from '../core/ids.js'
 import type { Entry } from '../core/ledger/entry.js'
 import { LedgerService, monthOf } from '../ledger/ledger.service.js'
 import { Clock } from '../platform/clock/clock.js'
@@ -156,7 +157,7 @@ export class DeliveryWorker implements OnApplicationBootstrap {
 
   private async send(channel: Channel, target: Target, row: queries.ClaimedRow): Promise<Outcome> {
     const { org_id, destination_id } = target
-    const month = monthOf(Number.parseInt(row.log_id.slice(0, 8) + row.log_id.slice(9, 13), 16))
+    const month = monthOf(uuidTime(row.log_id))
     const stored = await this.database.withOrg({ org_id }, (tx) =>
       queries.selectSealed(tx, org_id, row.log_id, month),
     )

@@ -85,6 +85,11 @@ export const BODIES: Readonly<Record<string, unknown>> = {
   Workflows_put: { levels: [{ roles: ['admin'], time_limit_seconds: 60 }] },
   Enforce_decideBatch: { requests: [{ action: 'swept' }] },
   Authzen_evaluate: SWEPT_EVALUATION,
+  AccessRequests_submit: {
+    ...SWEPT_EVALUATION,
+    denial: { evaluation_id: '01980000-0000-7000-8000-000000000000' },
+  },
+  AccessRequests_cancel: { reason: 'swept' },
   Authzen_evaluateAll: { evaluations: [SWEPT_EVALUATION] },
   Logs_report: { action: 'swept', allowed: true, result: 'success' },
   Proofs_startEpoch: { reason: 'swept' },
@@ -118,6 +123,7 @@ export const RANDOM: Readonly<Record<string, string>> = {
   log_id: '01980000-0000-7000-8000-000000000000',
   path: '63/999',
   approval_id: 'apr_0000000000000000',
+  task_id: 'apr_0000000000000000',
   workflow: 'no-such-workflow',
   kill_id: 'kil_0000000000000000',
 }

@@ -2,7 +2,7 @@
  * Reading an entry that somebody else hands over: is it a canonical entry (ledger.md, Entry) of this log? Only the
  * members that checks need are looked at; that no byte differs is the tree's to say.
  */
-import { isUuid } from '../ids.js'
+import { isUuid, uuidTime } from '../ids.js'
 import { err, ok, type Result } from '../result.js'
 import { canonicalize, type Json } from './canonical.js'
 import type { LineFault } from './bundle.js'
@@ -85,7 +85,7 @@ function firstWrong(entry: Members): string | null {
   const { id, ts, type, event, actor, config, payload, subject } = entry
   if (typeof id !== 'string' || !isUuid(id)) return 'id'
   if (typeof ts !== 'string' || !TS.test(ts)) return 'ts'
-  if (Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16) !== Date.parse(ts)) return 'ts'
+  if (uuidTime(id) !== Date.parse(ts)) return 'ts'
   if (typeof type !== 'string') return 'type'
   if (typeof event !== 'string' || !EVENT.test(event)) return 'event'
   if (!isMembers(actor) || typeof actor.kind !== 'string' || typeof actor.id !== 'string') return 'actor'
