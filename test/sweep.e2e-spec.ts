@@ -10,7 +10,7 @@ import { type Operation, PUBLIC, RANDOM, readOperations, send } from './support/
 import { makeTenant, type Tenant } from './support/tenant.js'
 
 /** Errors of these are text, as their standard wants; everybody else's are problem documents. */
-const TEXT_ERRORS = /^\/access\//
+const TEXT_ERRORS = /^\/access\/v1\/evaluations?$/
 
 const CANARY = 'canary-of-the-other-organization'
 

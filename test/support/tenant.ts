@@ -63,6 +63,7 @@ export async function makeTenant(app: RunningApp, name: string): Promise<Tenant>
       log_id,
       path: '0/000.p/1',
       approval_id: waiting.body.approval_id,
+      task_id: waiting.body.approval_id,
       workflow: 'standard',
     },
   }
