@@ -76,8 +76,8 @@ function faultOf(error: unknown): Fault {
 
 /**
  * Group commit. Entries wait in memory, one queue an organization, and a flusher that is free takes what has
- * gathered, in turns between organizations: no timer, so a lone entry is appended at once and a busy log gets large
- * batches. Callers are answered after the commit. An organization is in at most one batch of this process at a time, so the log keeps the order
+ * gathered by the end of the event loop's turn, in turns between organizations: no timer, so a lone entry is appended
+ * at once and a busy log gets large batches. Callers are answered after the commit. An organization is in at most one batch of this process at a time, so the log keeps the order
  * in which entries arrived, and its own second flusher never finds the head held.
  */
 export class AppendQueue {
@@ -88,6 +88,7 @@ export class AppendQueue {
   private readonly contended = new Set<string>()
   private readonly outstanding = new Set<Item>()
   private flushing = 0
+  private due = false
   private closed = false
   private sweeper: NodeJS.Timeout | undefined
 
@@ -130,7 +131,7 @@ export class AppendQueue {
       this.waiting.push(item)
       this.outstanding.add(item)
       this.sweeper ??= setInterval(() => this.sweep(), SWEEP_MS).unref()
-      this.pump()
+      this.pumpSoon()
     })
   }
 
@@ -149,9 +150,19 @@ export class AppendQueue {
       void this.flush(batch.items, batch.alone).finally(() => {
         for (const org_id of batch.orgs) this.busy.delete(org_id)
         this.flushing--
-        this.pump()
+        this.pumpSoon()
       })
     }
+  }
+
+  /** After whatever came in together has been read: what a turn of the event loop brings shares a batch. */
+  private pumpSoon(): void {
+    if (this.due) return
+    this.due = true
+    setImmediate(() => {
+      this.due = false
+      this.pump()
+    })
   }
 
   /** The next batch; an organization whose head somebody held goes alone and waits for it. */
