@@ -81,13 +81,13 @@ export async function checkChunk(
     if (row.index > tree.size) appendExpired()
     if (row.index !== tree.size) break
     read++
-    const text = row.entry.toString()
+    const { text, leaf } = readEscaped(row.escaped)
     const differs = differingColumn(row, text) !== null
     const moved = options.classOf && row.retention_days !== options.classOf(row.index)
     if ((differs || moved) && (options.concerns?.(row, text) ?? true)) {
       findings.push({ index: row.index, reason: 'projection_changed' })
     }
-    tree.append(leafHash(sha256, row.entry), growth.completed)
+    tree.append(leaf, growth.completed)
     if (read % AT_ONCE === 0) await setImmediate() // whoever waits for a decision goes first
   }
   // The row at which it stopped: a lower index was there already, a higher one leaves a hole before it.
@@ -100,6 +100,22 @@ export async function checkChunk(
   // A changed entry changes every hash above it: those say something only where the entries are as they were.
   return lowest(findings) ?? lowest(tiles)
 }
+
+/** An entry's text and leaf hash, from its bytes in PostgreSQL's escape format. */
+export function readEscaped(escaped: string): { text: string; leaf: Uint8Array } {
+  if (!escaped.includes('\\')) return { text: escaped, leaf: sha256(`\0${escaped}`) }
+  const bytes = bytesOf(escaped)
+  return { text: bytes.toString(), leaf: leafHash(sha256, bytes) }
+}
+
+/** Undoes the escape format: `\\` is a backslash, `\ooo` the byte with that octal number. */
+const bytesOf = (escaped: string): Buffer =>
+  Buffer.from(
+    escaped.replace(/\\(?:\\|([0-7]{3}))/g, (_, octal?: string) =>
+      octal === undefined ? '\\' : String.fromCharCode(parseInt(octal, 8)),
+    ),
+    'latin1',
+  )
 
 /** Hashes that the entries give and the stored tiles do not have. */
 async function compareTiles(

@@ -69,11 +69,15 @@ export interface StoredEntry {
   readonly allowed: boolean | null
   readonly decision_id: string | null
   readonly retention_days: number
-  readonly entry: Buffer
+  /**
+   * The entry's bytes in PostgreSQL's escape format. Entries are nearly always plain ASCII, and then this is the entry
+   * itself: half as long as hexadecimal digits, and nothing to be decoded. See `readEscaped`.
+   */
+  readonly escaped: string
 }
 
-const STORED = `index::float8 AS index, org_id, id::text AS id, (extract(epoch FROM ts) * 1000)::float8 AS ts, type, agent_id,
-  action_key, allowed, decision_id::text AS decision_id, retention_days, entry`
+const STORED = `index::float8 AS index, org_id, id, round(date_part('epoch', ts) * 1000) AS ts, type, agent_id,
+  action_key, allowed, decision_id, retention_days, encode(entry, 'escape') AS escaped`
 
 /** Stored entries from `from` to below `to` in order of index, with everything that is beside the bytes. */
 export async function selectStored(

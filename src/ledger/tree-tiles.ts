@@ -17,7 +17,8 @@ const TILE_HEIGHT = 8
  * SHA-256 of Node, as the pure tree takes it. By way of a string, because a digest as a buffer is memory of its own
  * outside the heap, which costs several times the hashing of a node.
  */
-export const sha256 = (bytes: Uint8Array): Buffer => Buffer.from(hash('sha256', bytes, 'binary'), 'binary')
+export const sha256 = (bytes: Uint8Array | string): Buffer =>
+  Buffer.from(hash('sha256', bytes, 'binary'), 'binary')
 
 /** Stored hashes of the tree that are needed and not there: somebody took them out. */
 export class MissingTile extends Error {
