@@ -243,9 +243,10 @@ describe('no evidence, no action', () => {
   it('answers 503 and no verdict when the entry cannot be committed', async () => {
     const agent = await makeAgent()
     await putPolicy(agent, { allow: [{ action: 'read:file' }] })
-    await owner.query('REVOKE EXECUTE ON FUNCTION ledger.ledger_append FROM agentguard_hot')
+    const both = 'FUNCTION ledger.ledger_append, ledger.ledger_append_alike'
+    await owner.query(`REVOKE EXECUTE ON ${both} FROM agentguard_hot`)
     const { status, body } = await enforce(agent, { action: 'read:file' })
-    await owner.query('GRANT EXECUTE ON FUNCTION ledger.ledger_append TO agentguard_hot')
+    await owner.query(`GRANT EXECUTE ON ${both} TO agentguard_hot`)
     expect(status).toBe(503)
     expect(body).toMatchObject({ code: 'ledger_unavailable' })
     expect(body).not.toHaveProperty('allowed')

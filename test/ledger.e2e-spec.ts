@@ -1,8 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { Client, Pool } from 'pg'
+import { Client, Pool, type PoolClient } from 'pg'
 import type { Entry } from '../src/core/ledger/entry.js'
 import { uuidv7 } from '../src/core/ids.js'
 import type { AppendOutcome } from '../src/ledger/append-queue.js'
+import { leafHash } from '../src/core/ledger/merkle.js'
+import { readEscaped } from '../src/ledger/check-entries.js'
+import { type AppendRow, appendBatch } from '../src/ledger/ledger.queries.js'
 import { LedgerService } from '../src/ledger/ledger.service.js'
 import { KeyRing } from '../src/platform/crypto/key-ring.js'
 import { Clock } from '../src/platform/clock/clock.js'
@@ -12,6 +15,7 @@ import { connectionsOfLogins } from '../src/platform/database/connections.js'
 import { Database } from '../src/platform/database/database.service.js'
 import type { Principal } from '../src/platform/access/principal.js'
 import { ROOT_PERMISSIONS } from '../src/core/permissions.js'
+import { sha256 } from '../src/ledger/tree-tiles.js'
 import { createTestDatabase, type TestDatabase } from './support/postgres.js'
 
 const ORG = 'org_ledger'
@@ -333,6 +337,143 @@ describe('the walls of the ledger', () => {
     await expect(hot.query(call(true, 'decision'))).rejects.toMatchObject({ code: 'AG002' })
     await Promise.all([app.end(), hot.end()])
   })
+})
+
+describe('a batch of the decision path', () => {
+  const SECOND = 'agt_0000000000000001'
+  let hot: Pool
+  let client: PoolClient
+
+  beforeAll(async () => {
+    await database.withOrg(root, async (tx) => {
+      await tx.agent.create({
+        data: { org_id: ORG, agent_id: SECOND, name: 'b', owner_team: 'ops', environment: 'dev' },
+      })
+      await tx.$executeRaw`INSERT INTO agent_config (org_id, agent_id, version) VALUES (${ORG}, ${SECOND}, 7)`
+    })
+    hot = new Pool({ connectionString: test.hot_url, max: 1 })
+    client = await hot.connect()
+  })
+
+  afterAll(async () => {
+    client?.release()
+    await hot?.end()
+  })
+
+  /** Entries that differ in everything in which entries of one batch can. */
+  async function mixed(): Promise<AppendRow[]> {
+    const { rows } = await owner.query<{ installation: number; organization: number; agent: number }>(
+      `SELECT i.version::float8 AS installation, h.org_version::float8 AS organization, c.version::float8 AS agent
+       FROM ledger.ledger_head h JOIN agent_config c USING (org_id), installation_config i
+       WHERE h.org_id = $1 AND c.agent_id = $2`,
+      [ORG, AGENT],
+    )
+    const [now] = rows
+    if (!now) throw new Error('no head')
+    return Array.from({ length: 9 }, (_, i) => {
+      const ts = Date.now() + i
+      const second = i % 3 === 1
+      return {
+        org_id: ORG,
+        id: uuidv7(ts, randomBytes(10)),
+        ts,
+        type: i % 4 === 2 ? 'action' : 'decision',
+        agent_id: second ? SECOND : AGENT,
+        action_key: i === 3 ? null : `read:"${'x'.repeat(i)}\\"`,
+        allowed: [true, false, null][i % 3] ?? null,
+        decision_id: i % 4 === 2 ? uuidv7(ts, randomBytes(10)) : null,
+        versions: second ? { ...now, agent: 7 } : now,
+        not_after: i === 5 ? ts + 60_000 : null,
+        entry: Buffer.from(`{"i":${i},"é":"${'y'.repeat(i * 11)}"}`),
+        payload: i % 2 ? { body: randomBytes(40 + i), dek_id: '00000000-0000-7000-8000-000000000000' } : null,
+      }
+    })
+  }
+
+  const stored = async (ids: readonly string[]) =>
+    (
+      await owner.query<Record<string, unknown>>(
+        `SELECT e.ts, e.type, e.agent_id, e.action_key, e.allowed, e.decision_id, e.retention_days, e.entry,
+                p.dek_id, p.month, p.nonce || p.body AS body
+         FROM ledger.ledger_entry e LEFT JOIN ledger.ledger_payload p USING (org_id, index)
+         WHERE e.org_id = $1 AND e.id = ANY ($2::uuid[]) ORDER BY e.index`,
+        [ORG, ids],
+      )
+    ).rows
+
+  it('stores the same at once as when it is judged entry by entry', async () => {
+    const calls: (string | undefined)[] = []
+    const recording = {
+      query: (query: { name?: string }) => {
+        calls.push(query.name)
+        return client.query(query as never)
+      },
+    } as unknown as PoolClient
+    const rows = await mixed()
+    const again = rows.map((row) => ({ ...row, id: uuidv7(row.ts, randomBytes(10)) }))
+    const atOnce = await appendBatch(recording, rows, false)
+    const judged = await appendBatch(recording, again, true)
+    expect(calls).toEqual(['ledger_append_alike', 'ledger_append'])
+    expect(judged.map(({ outcome }) => outcome)).toEqual(rows.map(() => 0))
+    const first = atOnce[0]?.index ?? -1
+    expect(atOnce).toEqual(rows.map((_, i) => ({ outcome: 0, index: first + i })))
+    expect(judged[0]?.index).toBe(first + rows.length)
+    const of = (batch: readonly AppendRow[]) => stored(batch.map(({ id }) => id))
+    expect(await of(rows)).toEqual(await of(again))
+    expect(await of(rows)).toHaveLength(rows.length)
+  })
+
+  it.each<[string, number, (row: AppendRow) => Partial<AppendRow>]>([
+    ['whose agent changed', 2, ({ versions }) => ({ versions: { ...versions, agent: 6 } })],
+    ['whose key has expired', 4, () => ({ not_after: Date.now() - 1 })],
+    ['whose clock is off', 3, () => ({ ts: Date.now() - 6_000 })],
+  ])('leaves out nobody but the entry %s', async (_, outcome, change) => {
+    const rows = await mixed()
+    const odd = rows.map((row, i) => (i === 4 ? { ...row, ...change(row) } : row))
+    const results = await appendBatch(client, odd, false)
+    expect(results.map((result) => result.outcome)).toEqual(rows.map((row, i) => (i === 4 ? outcome : 0)))
+  })
+
+  it('appends nothing of a batch that was made from an old configuration', async () => {
+    const rows = (await mixed()).filter(({ agent_id }) => agent_id === SECOND)
+    const before = (await entries()).length
+    const old = rows.map((row) => ({ ...row, versions: { ...row.versions, agent: 6 } }))
+    const results = await appendBatch(client, old, false)
+    expect(results.map(({ outcome }) => outcome)).toEqual(rows.map(() => 2))
+    expect(await entries()).toHaveLength(before)
+  })
+
+  it('does not wait for a head that somebody holds', async () => {
+    await owner.query('BEGIN')
+    await owner.query('SELECT FROM ledger.ledger_head WHERE org_id = $1 FOR UPDATE', [ORG])
+    const results = await appendBatch(client, await mixed(), false)
+    await owner.query('ROLLBACK')
+    expect(new Set(results.map(({ outcome }) => outcome))).toEqual(new Set([1]))
+  })
+
+  it('is for the decision path only', async () => {
+    const app = new Client({ connectionString: test.app_url })
+    await app.connect()
+    await expect(
+      app.query(
+        `SELECT ledger.ledger_append_alike('${ORG}', 1, 1, '{}', '{}', null, '{}', '{}', null, '{}', '{}', null, null, '{}', '', null, null, null)`,
+      ),
+    ).rejects.toMatchObject({ code: '42501' })
+    await app.end()
+  })
+})
+
+it.each([
+  ['plain text', Buffer.from('{"a":1}')],
+  ['other scripts and backslashes', Buffer.from('{"é\\\\":"\\n 日本 𝄞 \\\\101"}')],
+  ['every byte', Buffer.from(Array.from({ length: 256 }, (_, i) => i))],
+])('hashes the bytes that PostgreSQL stores: %s', async (_, bytes) => {
+  const { rows } = await owner.query<{ escaped: string }>(`SELECT encode($1::bytea, 'escape') AS escaped`, [
+    bytes,
+  ])
+  const { text, leaf } = readEscaped(rows[0]?.escaped ?? '')
+  expect(text).toBe(bytes.toString())
+  expect(Buffer.from(leaf)).toEqual(Buffer.from(leafHash(sha256, bytes)))
 })
 
 describe('the check at start', () => {
