@@ -301,6 +301,7 @@ it('control: the state of an organization is all that it has', async () => {
   expect(Object.keys(before).filter((table) => before[table]?.startsWith('0 '))).toEqual([
     'ledger.ledger_expired', // nothing is old enough
     'ledger.ledger_halt', // nothing was tampered with
+    'public.local_spools', // needs a signed bundle: local-recording.e2e-spec.ts
     'public.single_sign_on', // needs a provider: sign-on.e2e-spec.ts
   ])
   await b.admin.post('/roles', { role: 'another', permissions: ['logs:read'] })

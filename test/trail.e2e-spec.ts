@@ -94,6 +94,7 @@ const SILENT: Readonly<Record<string, string>> = {
   Authzen_evaluate: 'an agent’s: the decision is the entry',
   Authzen_evaluateAll: 'an agent’s: the decisions are the entries',
   Logs_report: 'an agent’s: the report is the entry',
+  LocalDecisions_record: 'an agent’s: the decisions are the entries',
 }
 
 const TRAIL = 'config,approval,kill,redaction,epoch'

@@ -16,6 +16,7 @@ const FACTS = [
   'resource',
   'report',
   'approval',
+  'local',
   'kill',
   'change',
   'redaction',

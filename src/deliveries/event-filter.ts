@@ -37,6 +37,6 @@ export function permissionsFor(patterns: readonly string[], include_payload: boo
 
 /** Types of entries that none of the patterns can ask for, and of which a log is full: they are not even read. */
 export const unwantedTypes = (patterns: readonly string[]): string[] => [
-  ...(matches(patterns, 'decision.made') ? [] : ['decision']),
+  ...(matches(patterns, 'decision.made') || matches(patterns, 'decision.local') ? [] : ['decision']),
   ...(matches(patterns, 'action.reported') ? [] : ['action']),
 ]

@@ -2,7 +2,14 @@ import { Injectable } from '@nestjs/common'
 import { hash } from 'node:crypto'
 import { AgentsService } from '../agents/agents.service.js'
 import { ENGINE } from '../core/policy/decide.js'
-import { encodeManifest, type Lease, LEASE_TYPE, type Manifest, MANIFEST_TYPE } from '../core/policy/local.js'
+import {
+  encodeManifest,
+  type Lease,
+  LEASE_TYPE,
+  type Manifest,
+  MANIFEST_TYPE,
+  NONCE,
+} from '../core/policy/local.js'
 import { Problem } from '../core/problems.js'
 import type { Principal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
@@ -39,14 +46,24 @@ export class BundlesService {
    * @throws Problem `agent_not_found`, also for another agent and for an inactive one; `forbidden` without
    * `agents:read`, and while the installation lets no agent decide by itself; `invalid_credentials`
    */
-  async get(principal: Principal, agent_id: string): Promise<SignedBundle> {
+  async get(principal: Principal, agent_id: string, nonce: string | undefined): Promise<SignedBundle> {
+    if (nonce !== undefined && !NONCE.test(nonce)) {
+      const errors = [{ path: 'AgentGuard-Nonce', message: 'must be 16 to 64 letters, digits, - and _' }]
+      throw new Problem('validation_failed', { errors })
+    }
     // Before anything is read: what the lease says was read after it began.
     const issued_at = this.clock.now()
     const snapshot = await this.snapshotFor(principal, agent_id)
     const { org_id } = principal
     const manifest = await this.manifestOf(snapshot)
     const lease_until = Math.min(issued_at + this.settings.local_lease_ms, snapshot.not_after ?? Infinity)
-    const lease: Lease = { v: 1, manifest: hash('sha256', manifest, 'hex'), issued_at, lease_until }
+    const lease: Lease = {
+      v: 1,
+      manifest: hash('sha256', manifest, 'hex'),
+      issued_at,
+      lease_until,
+      ...(nonce !== undefined && { nonce }),
+    }
     return {
       etag: `"${hash('sha256', manifest, 'base64url')}"`,
       lease:

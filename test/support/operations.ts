@@ -91,6 +91,12 @@ export const BODIES: Readonly<Record<string, unknown>> = {
   },
   AccessRequests_cancel: { reason: 'swept' },
   Authzen_evaluateAll: { evaluations: [SWEPT_EVALUATION] },
+  LocalDecisions_record: {
+    spool: '01980000-0000-7000-8000-000000000000',
+    manifest: 'swept',
+    lease: 'swept',
+    decisions: [{ seq: 0, decided_at: 0, action: 'swept', effect: 'deny', code: 'swept', reason: 'swept' }],
+  },
   Logs_report: { action: 'swept', allowed: true, result: 'success' },
   Proofs_startEpoch: { reason: 'swept' },
   Retention_update: { retention_days: 730 },

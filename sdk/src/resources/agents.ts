@@ -1,4 +1,4 @@
-import type { CreateAgent, UpdateAgent } from '../generated/openapi.js'
+import type { CreateAgent, LocalDecisionsDto, UpdateAgent } from '../generated/openapi.js'
 import type { QueryOf } from '../operations.js'
 import type { RequestOptions } from '../transport.js'
 import { Resource } from './resource.js'
@@ -20,6 +20,11 @@ export class Agents extends Resource {
   /** What the agent decides from by itself, to look at; `LocalGuard` uses it. */
   bundle(agent_id: string, options?: RequestOptions) {
     return this.call('get', '/v1/agents/{agent_id}/bundle', { params: { agent_id } }, options)
+  }
+  /** Enters decisions into the log that the agent made by itself; `LocalGuard` does. */
+  recordDecisions(agent_id: string, body: LocalDecisionsDto, options?: RequestOptions) {
+    const how = { speaker: 'agent', idempotent: false } as const
+    return this.call('post', '/v1/agents/{agent_id}/decisions', { params: { agent_id }, body }, options, how)
   }
   /** Changes what is given; the rest stays. */
   update(agent_id: string, body: UpdateAgent, options?: RequestOptions) {

@@ -76,7 +76,8 @@ interface Common {
 
 export interface DecisionEntry extends Common {
   readonly type: 'decision'
-  readonly event: 'decision.made'
+  /** `decision.local`: the agent decided by itself, and the record follows the decision. */
+  readonly event: 'decision.made' | 'decision.local'
   readonly subject: Subject
   readonly engine: { readonly semantics: number; readonly stages: Readonly<Record<string, number>> }
   readonly action: Reading
@@ -86,6 +87,27 @@ export interface DecisionEntry extends Common {
   /** The approval that is waited for, that allowed this, or that did not help. */
   readonly approval?: DecisionApproval
   readonly facts?: { readonly [stage: string]: Json }
+  /** Of a `decision.local`. */
+  readonly local?: LocalDecision
+}
+
+/**
+ * How an agent decided by itself. Its entry's own `id`, `ts` and `config` are those of the recording; `subject`, key,
+ * `policies` and `engine` are the bundle's.
+ */
+export interface LocalDecision {
+  /** A UUID: where the agent kept the decision until it was recorded. */
+  readonly spool: string
+  /** Counts the spool's decisions from 0 without a gap. */
+  readonly seq: number
+  /** RFC 3339, by the service's clock as the lease told it; so are the next two. */
+  readonly decided_at: string
+  readonly issued_at: string
+  readonly lease_until: string
+  /** The versions that the bundle was read at. */
+  readonly config: ConfigVersions
+  /** Whether the service, from the same policies and facts, decides the same. */
+  readonly agrees: boolean
 }
 
 export interface DecisionApproval {
@@ -251,9 +273,11 @@ export function encodeDecision(entry: DecisionEntry): string {
   text += `"installation":${config.installation},"organization":${config.organization}},"decision":{"code":`
   text += `${s(decision.code)},"effect":${s(decision.effect)},"findings":[${decision.findings.map(encodeFinding).join(',')}],`
   text += `"reason":${s(decision.reason)}},"engine":{"semantics":${engine.semantics},"stages":${canonicalize(engine.stages)}},`
-  text += `"event":"decision.made",`
+  text += `"event":${s(entry.event)},`
   if (entry.facts) text += `"facts":${canonicalize(entry.facts)},`
-  text += `"id":${s(entry.id)},"log":${s(entry.log)},`
+  text += `"id":${s(entry.id)},`
+  if (entry.local) text += `"local":${canonicalize(entry.local as unknown as Json)},`
+  text += `"log":${s(entry.log)},`
   if (entry.payload) text += `"payload":${canonicalize(entry.payload as unknown as Json)},`
   text += `"policies":[${entry.policies.map(encodePolicy).join(',')}],`
   if (entry.request_id !== undefined) text += `"request_id":${s(entry.request_id)},`

@@ -22,6 +22,8 @@ export const FINDING_KINDS = {
   policy_stale: { exit: 33, title: 'a decision names a policy that was not the current one' },
   killed: { exit: 34, title: 'something was allowed while a kill switch had stopped it' },
   approval: { exit: 36, title: 'a decision was allowed by an approval that the log does not give' },
+  lease: { exit: 37, title: 'an agent decided by itself beyond the time that it was given' },
+  spool: { exit: 38, title: 'the record of what an agent decided by itself has a gap' },
   replay_differs: { exit: 40, title: 'a decision comes out differently when it is made again' },
   not_replayable: { exit: 41, title: 'a decision cannot be made again, though its payload was not erased' },
 } as const

@@ -30,7 +30,8 @@ export class KillsOfLog {
   }
 }
 
-function coverOf({ scope, target }: Kill): (entry: ReadEntry) => boolean {
+/** What a switch stops, of decision entries. */
+export function coverOf({ scope, target }: Kill): (entry: ReadEntry) => boolean {
   switch (scope) {
     case 'installation':
     case 'organization':

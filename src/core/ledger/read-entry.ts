@@ -13,6 +13,7 @@ import {
   type ConfigVersions,
   ENTRY_MAX_BYTES,
   type KillEntry,
+  type LocalDecision,
   type EntryPolicy,
   type PayloadCommitment,
   type RedactionEntry,
@@ -36,6 +37,8 @@ export interface ReadEntry {
     readonly findings?: readonly { readonly code: string }[]
   }
   readonly facts?: { readonly approval?: unknown }
+  /** Of a decision with the event `decision.local`, and of no other. */
+  readonly local?: LocalDecision
   /** Of a decision: `DecisionApproval`; of an entry of type approval: what happened to it. */
   readonly approval?: ApprovalEntry['approval']
   readonly policies?: readonly EntryPolicy[]
@@ -104,6 +107,8 @@ function firstWrong(entry: Members): string | null {
 }
 
 function wrongDecision({
+  event,
+  local,
   decision,
   policies,
   action,
@@ -122,6 +127,7 @@ function wrongDecision({
   if (!isMembers(engine) || !isMembers(engine.stages)) return 'engine'
   if (approval !== undefined && !isApproval(approval)) return 'approval'
   if (!isMembers(actor) || typeof actor.key_id !== 'string') return 'actor'
+  if (event === 'decision.local' ? !isLocal(local) : local !== undefined) return 'local'
   return isMembers(config) && config.agent !== undefined ? null : 'config.agent'
 }
 
@@ -137,6 +143,17 @@ function wrongApproval({ approval, action, subject }: Members): string | null {
   if (!isReading(action)) return 'action'
   return isMembers(subject) ? null : 'subject'
 }
+
+const isLocal = (value: unknown): boolean =>
+  isMembers(value) &&
+  typeof value.spool === 'string' &&
+  isVersion(value.seq) &&
+  [value.decided_at, value.issued_at, value.lease_until].every(
+    (time) => typeof time === 'string' && TS.test(time),
+  ) &&
+  isMembers(value.config) &&
+  [value.config.installation, value.config.organization, value.config.agent].every(isVersion) &&
+  typeof value.agrees === 'boolean'
 
 const isApproval = (value: unknown): boolean =>
   isMembers(value) &&

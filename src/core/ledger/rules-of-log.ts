@@ -8,6 +8,7 @@ import type { FindingKind } from './findings.js'
 import { KillsOfLog } from './kills-of-log.js'
 import { GrantRules } from './rules-of-grants.js'
 import type { ReadEntry } from './read-entry.js'
+import { LocalRules } from './rules-of-local.js'
 
 export interface Violation {
   readonly kind: FindingKind
@@ -48,18 +49,24 @@ export class LogRules {
   private readonly team_policies = new Map<string, string>()
   private organization_policy: string | null = null
   private readonly grants: GrantRules
+  private readonly local: LocalRules
 
   /** @param whole the log is read from its first entry, so that a policy nobody recorded is a finding */
   constructor(private readonly whole: boolean) {
     this.grants = new GrantRules(whole)
+    this.local = new LocalRules(whole)
   }
 
   /** What is wrong with this entry, given all before it. `payload`: opened, or null when there is none to see. */
   check(index: number, entry: ReadEntry, payload: Readonly<Record<string, Json>> | null): Violation[] {
     const found: Violation[] = []
     this.checkVersions(index, entry, found)
-    if (entry.type === 'decision') this.checkDecision(index, entry, found)
-    if (entry.type === 'kill' && entry.kill) this.kills.record(index, entry.kill)
+    if (entry.local) this.local.check(entry, entry.local, found)
+    else if (entry.type === 'decision') this.checkDecision(index, entry, found)
+    if (entry.type === 'kill' && entry.kill) {
+      this.kills.record(index, entry.kill)
+      this.local.recordKill(index, entry, entry.kill)
+    }
     if (entry.type === 'config') this.record(index, entry, payload)
     this.grants.check(index, entry, found)
     return found
@@ -174,26 +181,38 @@ export class LogRules {
   }
 
   private record(index: number, entry: ReadEntry, payload: Readonly<Record<string, Json>> | null): void {
-    const { event, change, subject } = entry
+    const { event, change } = entry
     if (!change) return
     if (change.kind === 'key' && change.op === 'revoked') {
       if (!this.revoked.has(change.id)) this.revoked.set(change.id, index)
+      this.local.recordRevoked(index, entry, change.id)
     } else if (change.kind === 'policy') {
-      const { id, version, sha256, scope, team } = change
-      if (version === undefined || sha256 === undefined) return
-      this.policies.set(id, { version, sha256, index })
-      if (scope === 'agent' && subject) this.agent(subject.agent_id).policy_id = id
-      if (scope === 'team' && team !== undefined) this.team_policies.set(team, id)
-      if (scope === 'organization') this.organization_policy = id
+      this.recordPolicy(index, entry, change)
     } else if (event === 'agent.deleted') {
       this.agent(change.id).inactive = { index }
-    } else if (event === 'agent.updated') {
+      this.local.recordActive(index, entry, change.id, false)
+    } else if (event === 'agent.updated' || event === 'organization.updated') {
       // An erased payload leaves the question open, and an open question is no finding: the versions still hold.
-      const active = activeAfter(payload)
-      this.agent(change.id).inactive = active === false ? { index } : null
-    } else if (event === 'organization.updated') {
-      this.organization_inactive = activeAfter(payload) === false ? { index } : null
+      const active = activeAfter(payload) !== false
+      const inactive = active ? null : { index }
+      if (event === 'agent.updated') this.agent(change.id).inactive = inactive
+      else this.organization_inactive = inactive
+      this.local.recordActive(index, entry, event === 'agent.updated' ? change.id : '', active)
     }
+  }
+
+  private recordPolicy(index: number, entry: ReadEntry, change: NonNullable<ReadEntry['change']>): void {
+    const { id, version, sha256, scope, team } = change
+    if (version === undefined || sha256 === undefined) return
+    this.policies.set(id, { version, sha256, index })
+    const { agent_id } = entry.subject ?? {}
+    const own = scope === 'agent' && agent_id !== undefined
+    if (own) this.agent(agent_id).policy_id = id
+    if (scope === 'team' && team !== undefined) this.team_policies.set(team, id)
+    if (scope === 'organization') this.organization_policy = id
+    const teams = scope === 'team' && team !== undefined ? (`team:${team}` as const) : null
+    const name = own ? (`agent:${agent_id}` as const) : scope === 'organization' ? 'organization' : teams
+    this.local.recordPolicy(index, entry, { id, version, sha256 }, name)
   }
 
   private agent(agent_id: string): AgentState {

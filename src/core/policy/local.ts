@@ -36,7 +36,12 @@ export interface Lease {
   /** Milliseconds since 1970. What the manifest says was read after this. */
   readonly issued_at: number
   readonly lease_until: number
+  /** What the agent sent with its question, so that an old answer is none to a new question. */
+  readonly nonce?: string
 }
+
+/** What an agent may send as a nonce. */
+export const NONCE = /^[\w-]{16,64}$/
 
 /** Why a request has to be asked of the service. */
 export type OnlineReason =
@@ -61,12 +66,17 @@ export function decideLocally(
   kill: readonly ActiveKill[],
 ): LocalAnswer {
   if (request.approval_id !== null) return { online: 'approval' }
-  for (const { compiled } of policies)
-    for (const pattern of compiled.rules.online)
-      if (pattern.matches(request.action)) return { online: 'require_online' }
+  if (requiresOnline(policies, request)) return { online: 'require_online' }
   if (factsNeeded(policies, request, agent).length > 0) return { online: 'facts' }
   const decision = decide(policies, request, agent, now, { kill })
   return decision.effect === 'pending' ? { online: 'approval' } : { decision }
+}
+
+/** Whether a policy says that only the service decides this. */
+export function requiresOnline(policies: readonly PolicyRef[], request: CanonicalRequest): boolean {
+  for (const { compiled } of policies)
+    for (const pattern of compiled.rules.online) if (pattern.matches(request.action)) return true
+  return false
 }
 
 /** The one text of a manifest. */

@@ -14,6 +14,7 @@ import {
   runnersOf,
   type Scope,
 } from './decide.js'
+import { requiresOnline } from './local.js'
 import { readRequest } from './request.js'
 import { type AgentFacts, ENVIRONMENTS } from './stage.js'
 import { compileKills, readKillFacts } from './stages/kill.js'
@@ -87,7 +88,9 @@ export function replayDecision(
   if (resource?.canonical !== entry.resource?.key) fields.push('resource.key')
   const facts = factsOf(entry)
   if (!facts) return not('entry', 'its facts about kill switches cannot be read')
-  const at = Date.parse(entry.ts)
+  // What an agent decided by itself, it decided earlier than its entry was made, and only what it may.
+  const at = Date.parse(entry.local?.decided_at ?? entry.ts)
+  if (entry.local && requiresOnline(policies, request.value)) fields.push('local')
   const decision = recordedDecision(decideWith(runners, policies, request.value, agent, at, facts))
   if (decision.effect !== entry.decision.effect) fields.push('decision.effect')
   if (decision.code !== entry.decision.code) fields.push('decision.code')
