@@ -11,8 +11,9 @@ import { Clock } from '../platform/clock/clock.js'
 import { Settings } from '../platform/config/settings.js'
 import { Database } from '../platform/database/database.service.js'
 import { Shutdown } from '../platform/http/shutdown.js'
+import { TURN_DEFAULTS, Turns } from '../platform/throttling/turns.js'
 import { TokenFormatService } from '../signing-keys/token-format.service.js'
-import { SnapshotsService } from '../snapshots/snapshots.service.js'
+import { type AgentSnapshot, SnapshotsService } from '../snapshots/snapshots.service.js'
 import * as queries from './authentication.queries.js'
 
 export { DEFAULT_ORG_ID }
@@ -31,6 +32,10 @@ const CHECKED_AT_COMMIT: ReadonlySet<Permission | 'self'> = new Set<Permission>(
   'logs:create',
 ])
 
+/** All keys that memory does not know have this many queries between them, so that other queries find room. */
+const STRANGERS = 'strangers'
+const LOOKUPS = { ...TURN_DEFAULTS, all: 16, refusal: 'not_ready' } as const
+
 const DISAGREE = {
   detail: 'The key header is not the key that the bearer token was made from. Send one credential.',
 }
@@ -47,6 +52,7 @@ export class AuthenticationService extends Authenticator implements OnApplicatio
   readonly root_key_id: string
   /** Keys used since the last write, by organization. */
   private used = new Map<string, Set<string>>()
+  private readonly lookups = new Turns(LOOKUPS)
   private timer: NodeJS.Timeout | undefined
 
   constructor(
@@ -135,11 +141,21 @@ export class AuthenticationService extends Authenticator implements OnApplicatio
     permission: Permission | 'self',
   ): Promise<AgentPrincipal | null> {
     const snapshot = CHECKED_AT_COMMIT.has(permission)
-      ? await this.snapshots.byKey(key_hash)
+      ? (this.snapshots.known(key_hash) ?? (await this.lookUp(key_hash)))
       : await this.snapshots.confirmed(key_hash)
     if (!snapshot) return null
     this.noteUse(snapshot.principal.org_id, snapshot.principal.key_id)
     return snapshot.principal
+  }
+
+  /** Whose key it is takes a query, so strangers' keys wait for each other and not everybody for them. */
+  private async lookUp(key_hash: string): Promise<AgentSnapshot | null> {
+    const turn = await this.lookups.take(STRANGERS, 1)
+    try {
+      return await this.snapshots.byKey(key_hash)
+    } finally {
+      turn.end()
+    }
   }
 
   async session(token: string, requested_org_id: string | undefined): Promise<MemberPrincipal | null> {

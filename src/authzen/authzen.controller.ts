@@ -8,11 +8,13 @@ import {
   getSchemaPath,
 } from '@nestjs/swagger'
 import type { Request, Response } from 'express'
+import { MAX_BATCH } from '../enforce/enforce.dto.js'
 import { Access } from '../platform/access/access.decorator.js'
 import { type AgentPrincipal, By } from '../platform/access/principal.js'
 import { Settings } from '../platform/config/settings.js'
 import { Limit } from '../platform/throttling/limit.decorator.js'
 import { applyRate, rateIdentity, RateLimiter } from '../platform/throttling/rate-limiter.js'
+import { InTurn } from '../platform/throttling/turn.guard.js'
 import {
   AccessEvaluation,
   AccessEvaluations,
@@ -48,6 +50,7 @@ export class AuthzenController {
    * `resource.id` the resource, and `subject.id` must be the id of the agent whose key asks. Errors are text.
    */
   @Post('access/v1/evaluation')
+  @InTurn()
   @HttpCode(200)
   @Access('decisions:create', 'agent')
   @Limit('enforce')
@@ -68,6 +71,7 @@ export class AuthzenController {
    * against the limit.
    */
   @Post('access/v1/evaluations')
+  @InTurn({ items: MAX_BATCH })
   @HttpCode(200)
   @Access('decisions:create', 'agent')
   @Limit('enforce')

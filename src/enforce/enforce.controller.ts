@@ -7,8 +7,9 @@ import { prefers } from '../platform/http/prefer.js'
 import { note } from '../platform/logging/request-facts.js'
 import { Limit } from '../platform/throttling/limit.decorator.js'
 import { applyRate, rateIdentity, RateLimiter } from '../platform/throttling/rate-limiter.js'
+import { InTurn, type WithTurn } from '../platform/throttling/turn.guard.js'
 import { ReceiptsService } from '../proofs/receipts.service.js'
-import { EnforceAnswer, EnforceBatchAnswer, EnforceBatchDto, EnforceDto } from './enforce.dto.js'
+import { EnforceAnswer, EnforceBatchAnswer, EnforceBatchDto, EnforceDto, MAX_BATCH } from './enforce.dto.js'
 import { EnforceService } from './enforce.service.js'
 import { LedgerRoomGuard } from './ledger-room.guard.js'
 
@@ -33,6 +34,7 @@ export class EnforceController {
    * `receipt_url` says where it will be.
    */
   @Post()
+  @InTurn()
   @HttpCode(200)
   @Access('decisions:create', 'agent')
   @Limit('enforce')
@@ -41,12 +43,13 @@ export class EnforceController {
   async decide(
     @By() principal: AgentPrincipal,
     @Body() body: EnforceDto,
-    @Req() request: Request,
+    @Req() request: Request & WithTurn,
     @Res({ passthrough: true }) response: Response,
   ): Promise<EnforceAnswer> {
     const answer = await this.enforce.enforce(principal, body)
     note(request, { action: body.action, allowed: answer.allowed })
     if (!prefers(request, 'receipt')) return answer
+    request.turn?.end() // waiting for a checkpoint is no work
     const { decision_id, log } = answer
     const receipt = await this.receipts.receipt(principal.org_id, decision_id, log.index)
     if (receipt !== null) response.setHeader('Preference-Applied', 'receipt')
@@ -64,6 +67,7 @@ export class EnforceController {
    * 1 MB.
    */
   @Post('batch')
+  @InTurn({ items: MAX_BATCH })
   @UseGuards(LedgerRoomGuard)
   @HttpCode(200)
   @Access('decisions:create', 'agent')

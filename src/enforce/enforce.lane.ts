@@ -15,6 +15,8 @@ import {
   rateProblem,
   type WithRateOutcome,
 } from '../platform/throttling/rate-limiter.js'
+import type { WithTurn } from '../platform/throttling/turn.guard.js'
+import { Turn, Turns } from '../platform/throttling/turns.js'
 import type { EnforceDto } from './enforce.dto.js'
 import { EnforceService } from './enforce.service.js'
 
@@ -37,6 +39,7 @@ export class EnforceLane implements Lane, OnModuleInit {
     private readonly settings: Settings,
     private readonly authenticator: Authenticator,
     private readonly limiter: RateLimiter,
+    private readonly turns: Turns,
     private readonly enforce: EnforceService,
     private readonly exchanges: LaneExchanges,
   ) {}
@@ -63,12 +66,28 @@ export class EnforceLane implements Lane, OnModuleInit {
       this.exchanges.fail(exchange, rateProblem(exchange.rate))
       return
     }
-    collectBody(request, plain.length, (bytes) => {
-      if (exchange.state !== 'open') return
-      const body = readBody(bytes)
-      if (body) void this.decide(exchange, principal, body)
-      else this.handOver(exchange, bytes, express)
-    })
+    const begin = (turn: Turn): void => {
+      if (response.closed) return turn.end()
+      response.once('close', () => turn.end())
+      collectBody(request, plain.length, (bytes) => {
+        if (exchange.state !== 'open') return
+        const body = readBody(bytes)
+        if (body) void this.decide(exchange, principal, body).finally(() => turn.end())
+        else this.handOver(exchange, bytes, turn, express)
+      })
+    }
+    this.inTurn(exchange, principal, begin)
+  }
+
+  /** Most find room at once, and do not wait for a promise either. */
+  private inTurn(exchange: Exchange, { org_id }: AgentPrincipal, begin: (turn: Turn) => void): void {
+    try {
+      const turn = this.turns.take(org_id, 1)
+      if (turn instanceof Turn) begin(turn)
+      else turn.then(begin, (error: unknown) => this.exchanges.fail(exchange, error))
+    } catch (error) {
+      this.exchanges.fail(exchange, error)
+    }
   }
 
   private async decide(exchange: Exchange, principal: AgentPrincipal, body: EnforceDto): Promise<void> {
@@ -81,9 +100,10 @@ export class EnforceLane implements Lane, OnModuleInit {
     }
   }
 
-  private handOver(exchange: Exchange, bytes: Buffer, express: RequestListener): void {
+  private handOver(exchange: Exchange, bytes: Buffer, turn: Turn, express: RequestListener): void {
     this.exchanges.leave(exchange)
-    const request: IncomingMessage & WithBodyBytes & WithRateOutcome = exchange.request
+    const request: IncomingMessage & WithBodyBytes & WithRateOutcome & WithTurn = exchange.request
+    request.turn = turn
     request.body_bytes = bytes
     if (exchange.rate) request.rate_outcome = exchange.rate
     express(request, exchange.response)

@@ -16,6 +16,7 @@ import { type FieldError, Problem } from '../core/problems.js'
 import { DECISION_MS, LedgerService } from '../ledger/ledger.service.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { Deadline } from '../platform/clock/deadline.js'
+import { Slices } from '../platform/clock/slices.js'
 import { zoneOffset } from '../platform/clock/zones.js'
 import { Metrics, type PolicyOutcome } from '../platform/metrics/metrics.js'
 import {
@@ -79,12 +80,14 @@ export class EnforceService {
   async enforceBatch(principal: AgentPrincipal, bodies: readonly EnforceDto[]): Promise<EnforceAnswer[]> {
     const errors: FieldError[] = []
     const asked: Asked[] = []
-    bodies.forEach((body, at) => {
+    const slices = new Slices()
+    for (const [at, body] of bodies.entries()) {
       const reading = readRequest(body)
       if (reading.ok) asked.push(this.asked(reading.value, at))
       else
         errors.push(...reading.errors.map((error) => ({ ...error, path: `requests[${at}].${error.path}` })))
-    })
+      await slices.pause()
+    }
     if (errors.length > 0) throw new Problem('validation_failed', { errors: errors.slice(0, MAX_ERRORS) })
     return this.decideAll(principal, asked)
   }

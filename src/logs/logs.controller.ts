@@ -4,6 +4,7 @@ import type { Request, Response } from 'express'
 import { Access } from '../platform/access/access.decorator.js'
 import { type AgentPrincipal, By, type Principal } from '../platform/access/principal.js'
 import { Limit } from '../platform/throttling/limit.decorator.js'
+import { InTurn } from '../platform/throttling/turn.guard.js'
 import { ListLogsQuery, LogEntry, ReportActionDto } from './logs.dto.js'
 import { LogsService } from './logs.service.js'
 
@@ -19,6 +20,7 @@ export class LogsController {
    * the two together, and a disagreement is recorded.
    */
   @Post()
+  @InTurn()
   @Access('logs:create', 'agent')
   @Limit('log_submit')
   @ApiCreatedResponse({ type: LogEntry })

@@ -7,6 +7,7 @@ import { DecisionStale, type HotEntry, LedgerService, type SealedPayload } from 
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
 import { Deadline } from '../platform/clock/deadline.js'
+import { Slices } from '../platform/clock/slices.js'
 import { within } from '../platform/clock/within.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { Line } from './line.js'
@@ -125,7 +126,11 @@ export class AgentLogService {
       if (!snapshot) throw new Problem('invalid_credentials')
       const now = this.clock.now()
       const made: { answer: T; entry: HotEntry }[] = []
-      for (const making of makings) made.push(await this.make(snapshot, now, making))
+      const slices = new Slices()
+      for (const making of makings) {
+        made.push(await this.make(snapshot, now, making))
+        if (makings.length > 1) await slices.pause()
+      }
       const outcome = await this.ledger.submit(
         made.map(({ entry }) => entry),
         began,

@@ -120,12 +120,18 @@ export class Replica {
     rmSync(this.folder, { recursive: true, force: true })
   }
 
-  /** Sends JSON as the root key. */
-  async call<T = Record<string, unknown>>(method: string, route: string, body?: unknown): Promise<T> {
+  /** Sends JSON as the root key, to the default organization or another. */
+  async call<T = Record<string, unknown>>(
+    method: string,
+    route: string,
+    body?: unknown,
+    { org_id }: { org_id?: string } = {},
+  ): Promise<T> {
     const response = await fetch(this.url + route, {
       method,
       headers: {
         'x-admin-key': ADMIN_KEY,
+        ...(org_id === undefined ? {} : { 'x-org-id': org_id }),
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),

@@ -7,6 +7,11 @@ import { toProblem } from './to-problem.js'
 
 const logger = new Logger('problems')
 
+/** Refusals for want of room come by the thousand, and are on the request's own line: one a second says enough. */
+const ROOM_EVERY_MS = 1_000
+let said_at = -Infinity
+let unsaid = 0
+
 /** The one place where an error becomes an answer; the lane comes here too. */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
@@ -23,10 +28,22 @@ export class ProblemFilter implements ExceptionFilter {
 /** @param request_id where no logger of the request would say it */
 export function logProblem(problem: Problem, request_id?: string): void {
   if (problem.status < 500 && problem.cause === undefined) return
+  if (problem.code === 'ledger_busy') return logRefusal(problem, request_id)
   const facts = { request_id, code: problem.code, err: problem.cause ?? problem }
   if (problem.status < 500) logger.debug(facts, problem.title)
   else if (problem.status === 503) logger.warn(facts, problem.title)
   else logger.error(facts, problem.title)
+}
+
+function logRefusal({ code, title }: Problem, request_id?: string): void {
+  const now = performance.now()
+  if (now - said_at < ROOM_EVERY_MS) {
+    unsaid++
+    return
+  }
+  logger.warn({ request_id, code, unsaid }, title)
+  said_at = now
+  unsaid = 0
 }
 
 /** 405 with `Allow` where the path is served in another way, else 404. */

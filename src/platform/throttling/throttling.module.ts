@@ -10,6 +10,7 @@ import { CounterStorage } from './counter-storage.js'
 import { RateLimiter } from './rate-limiter.js'
 import { RedisExchange } from './redis-exchange.js'
 import { SharedCounters } from './shared-counters.js'
+import { Turns } from './turns.js'
 
 const storage = {
   provide: CounterStorage,
@@ -50,7 +51,7 @@ class CounterModule {}
       }),
     }),
   ],
-  providers: [RateLimiter, exchange, SharedCounters],
-  exports: [RateLimiter, ThrottlerModule],
+  providers: [RateLimiter, exchange, SharedCounters, { provide: Turns, useFactory: () => new Turns() }],
+  exports: [RateLimiter, ThrottlerModule, Turns],
 })
 export class ThrottlingModule {}

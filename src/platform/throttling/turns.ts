@@ -1,0 +1,202 @@
+import { Problem, type ProblemCode } from '../../core/problems.js'
+
+/** Costs: an ordinary request is 1, see `costOf`. */
+export interface TurnLimits {
+  /** What all may have open; whoever has less than `least` comes in beyond it, as far as twice. */
+  readonly all: number
+  /** What is shared out while more than one asks: little, because everybody waits for what is open of others. */
+  readonly shared: number
+  /** Nobody's share is less. */
+  readonly least: number
+  /** Who was the last to ask, and nobody else for so long, is alone and may have `all`. */
+  readonly alone_after_ms: number
+  /** Requests that one may have waiting; all together four times as many. */
+  readonly max_waiting: number
+  readonly max_wait_ms: number
+  /** What those are told who cannot wait. */
+  readonly refusal: ProblemCode
+}
+
+export const TURN_DEFAULTS: TurnLimits = {
+  all: 512,
+  shared: 64,
+  least: 8,
+  alone_after_ms: 10_000,
+  max_waiting: 1_024,
+  max_wait_ms: 500,
+  refusal: 'ledger_busy',
+}
+
+const SWEEP_MS = 50
+const COST_BYTES = 16 * 1024
+/** No item of a batch is shorter. */
+const ITEM_BYTES = 32
+
+/**
+ * What a request costs as far as its head tells: 1 for each item that may be in it, 1 for each 16 KiB. So a share of
+ * what is open bounds memory as well as work.
+ * @param length bytes of the body, null when they are not announced @param items at most so many are in it
+ */
+export function costOf(length: number | null, items: number, longest: number): number {
+  const bytes = Math.min(length ?? longest, longest)
+  return Math.max(1, Math.min(items, Math.ceil(bytes / ITEM_BYTES))) + Math.floor(bytes / COST_BYTES)
+}
+
+interface Line {
+  readonly name: string
+  open: number
+  readonly waiting: Waiter[]
+}
+
+interface Waiter {
+  readonly cost: number
+  readonly since: number
+  readonly admit: (turn: Turn) => void
+  readonly refuse: (problem: Problem) => void
+}
+
+/** A request that is being worked on. */
+export class Turn {
+  private ended = false
+
+  constructor(private readonly leave: () => void) {}
+
+  /** Its work is done: somebody else's may begin. May be said more than once. */
+  end(): void {
+    if (this.ended) return
+    this.ended = true
+    this.leave()
+  }
+}
+
+/**
+ * Whose request is worked on next. A process does one thing at a time, so an organization that has hundreds of
+ * requests open makes everybody else wait for all of them, wherever they are queued fairly later on. Here each has its
+ * share of what is open; its other requests wait unread, and are refused when their turn does not come in time.
+ * An organization that nobody else asks beside has everything.
+ */
+export class Turns {
+  /** Who has something open or waiting. */
+  private readonly lines = new Map<string, Line>()
+  /** Who has something waiting, in the order of turns. */
+  private readonly queue = new Set<Line>()
+  private open = 0
+  private waiting = 0
+  /** Who asked last, and who asked before and is somebody else. */
+  private last = { name: '', at: -Infinity }
+  private other_at = -Infinity
+  private sweeper: NodeJS.Timeout | undefined
+
+  constructor(
+    private readonly limits: TurnLimits = TURN_DEFAULTS,
+    private readonly clock: () => number = () => performance.now(),
+  ) {}
+
+  /**
+   * A turn at once where there is room, else when it comes.
+   * @param name whose request it is
+   * @throws Problem `refusal`, at once when too many wait, else as a rejection
+   */
+  take(name: string, cost: number): Turn | Promise<Turn> {
+    const now = this.clock()
+    this.noted(name, now)
+    let line = this.lines.get(name)
+    if (!line) {
+      line = { name, open: 0, waiting: [] }
+      this.lines.set(name, line)
+    }
+    if (line.waiting.length === 0 && this.admits(line, cost, now)) return this.begin(line, cost)
+    const { max_waiting } = this.limits
+    if (line.waiting.length >= max_waiting || this.waiting >= 4 * max_waiting) {
+      this.forget(line)
+      throw this.refusal()
+    }
+    return this.wait(line, cost, now)
+  }
+
+  private wait(line: Line, cost: number, since: number): Promise<Turn> {
+    return new Promise((admit, refuse) => {
+      line.waiting.push({ cost, since, admit, refuse })
+      this.waiting++
+      this.queue.add(line)
+      this.sweeper ??= setInterval(() => this.sweep(), SWEEP_MS).unref()
+    })
+  }
+
+  private begin(line: Line, cost: number): Turn {
+    line.open += cost
+    this.open += cost
+    return new Turn(() => {
+      line.open -= cost
+      this.open -= cost
+      this.forget(line)
+      this.next()
+    })
+  }
+
+  private admits(line: Line, cost: number, now: number): boolean {
+    const own = line.open + cost
+    const { all, least } = this.limits
+    // What is larger than a share goes when nothing else of its organization is open.
+    if (own > this.shareOf(line, now) && line.open > 0) return false
+    return this.open + cost <= all || (own <= least && this.open + cost <= 2 * all)
+  }
+
+  private shareOf(line: Line, now: number): number {
+    const { all, shared, least, alone_after_ms } = this.limits
+    const others_at = this.last.name === line.name ? this.other_at : this.last.at
+    if (now - others_at > alone_after_ms) return all
+    // One share is kept for who comes next.
+    return Math.max(least, Math.floor(shared / (this.lines.size + 1)))
+  }
+
+  /** Everybody in turn, as long as somebody's next request has room: who was served goes to the end. */
+  private next(): void {
+    if (this.queue.size === 0) return
+    const now = this.clock()
+    for (const line of this.queue) {
+      const [first] = line.waiting
+      if (first && !this.admits(line, first.cost, now)) continue
+      this.queue.delete(line)
+      if (!first) continue
+      line.waiting.shift()
+      this.waiting--
+      if (line.waiting.length > 0) this.queue.add(line)
+      first.admit(this.begin(line, first.cost))
+    }
+  }
+
+  private sweep(): void {
+    const latest = this.clock() - this.limits.max_wait_ms
+    for (const line of this.queue) {
+      let late = 0
+      while ((line.waiting[late]?.since ?? Infinity) <= latest) late++
+      this.waiting -= late
+      for (const { refuse } of line.waiting.splice(0, late)) refuse(this.refusal())
+      if (line.waiting.length > 0) continue
+      this.queue.delete(line)
+      this.forget(line)
+    }
+    this.next() // who has become alone has more room
+    if (this.waiting > 0) return
+    clearInterval(this.sweeper)
+    this.sweeper = undefined
+  }
+
+  private refusal(): Problem {
+    return new Problem(this.limits.refusal, { retry_after: 1 })
+  }
+
+  private noted(name: string, at: number): void {
+    if (this.last.name === name) {
+      this.last.at = at
+      return
+    }
+    this.other_at = this.last.at
+    this.last = { name, at }
+  }
+
+  private forget(line: Line): void {
+    if (line.open === 0 && line.waiting.length === 0) this.lines.delete(line.name)
+  }
+}
