@@ -3,10 +3,10 @@ import { AgentsService } from '../agents/agents.service.js'
 import type { Refusal } from '../core/approvals/transition.js'
 import type { Entry } from '../core/ledger/entry.js'
 import { type ActionReading, readAction } from '../core/policy/action.js'
-import { compileKills } from '../core/policy/stages/kill.js'
+import { compileKills, type KillScope } from '../core/policy/stages/kill.js'
 import { Problem } from '../core/problems.js'
 import { ErasureService } from '../erasure/erasure.service.js'
-import { KillSwitchService } from '../kill-switch/kill-switch.service.js'
+import { KillAftermathService, type Killed } from '../kill-switch/aftermath.service.js'
 import { actorOf, LedgerService, type SystemActor } from '../ledger/ledger.service.js'
 import { type AdminPrincipal, type Principal, teamOf } from '../platform/access/principal.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
@@ -25,6 +25,7 @@ import { ApprovalLifeService, type By, type Held } from './life.service.js'
 import { widerOf } from './wider-grant.js'
 
 const DEFAULT_LIMIT = 100
+const CANCELLED_AT_ONCE = 50
 const DEFAULT_REASON = { approve: 'Approved by admin', deny: 'Denied by admin' } as const
 
 /** The people's side of approvals: seeing what waits, and deciding. */
@@ -36,19 +37,13 @@ export class ApprovalsService implements OnModuleInit {
     private readonly life: ApprovalLifeService,
     private readonly agents: AgentsService,
     private readonly erasure: ErasureService,
-    private readonly kills: KillSwitchService,
+    private readonly kills: KillAftermathService,
   ) {}
 
   /** Nobody decides about an agent that is gone, or keeps what was erased. */
   onModuleInit(): void {
-    this.agents.onDeactivated((tx, principal, agent_id) =>
-      this.cancelPending(tx, principal, { agent_id }, 'The agent is not active any more'),
-    )
-    this.kills.onKill(async (tx, principal, { kill_id, scope, target }) => {
-      const [kill] = compileKills([{ id: kill_id, scope, ...(target !== null && { target }) }])
-      const where = target !== null && scope !== 'action' ? { [COLUMNS[scope]]: target } : {}
-      await this.cancelPending(tx, principal, where, 'A kill switch was activated', kill?.stops)
-    })
+    this.agents.onDeactivated((tx, principal, agent_id) => this.cancelPending(tx, principal, agent_id))
+    this.kills.onKill((killed, by) => this.stopWaiting(killed, by))
     // Nothing is left that a guessed request could be compared with, so what waits can only be denied or cancelled, and
     // no grant of it works. Reasons are people's free text about it, so they go too.
     this.erasure.onErase((tx, scope) => forgetRequests(tx, scope))
@@ -136,50 +131,52 @@ export class ApprovalsService implements OnModuleInit {
     return viewOf(outcome.value.row)
   }
 
-  /**
-   * Ends everything that waits and that `where` names, in a transaction that makes it pointless: an agent is gone, a
-   * kill switch was pulled. Without members: the whole organization.
-   */
-  async cancelPending(
+  /** Ends everything of an agent that waits, in the transaction that deactivates it. */
+  private async cancelPending(tx: Tx, actor: Principal | SystemActor, agent_id: string): Promise<void> {
+    const org_id = this.database.orgOf(tx)
+    await lockAsker(tx, org_id, agent_id)
+    const where = { org_id, agent_id, status: 'pending' }
+    const waiting = await tx.approval.findMany({ where, select: { approval_id: true } })
+    const ids = waiting.map(({ approval_id }) => approval_id)
+    await this.cancelThese(tx, actor, ids, 'The agent is not active any more')
+  }
+
+  /** Ends everything that waits in the scope of a kill switch, a few in a transaction: there may be many. */
+  private async stopWaiting({ org_id, kill_id, scope, target }: Killed, by: Principal | SystemActor) {
+    const [kill] = compileKills([{ id: kill_id, scope, ...(target !== null && { target }) }])
+    const waiting = await this.database.withOrg({ org_id }, (tx) =>
+      tx.approval.findMany({
+        where: { org_id, status: 'pending', ...inScope(scope, target) },
+        select: { approval_id: true, agent_id: true, action_raw: true },
+        orderBy: { approval_id: 'asc' },
+      }),
+    )
+    const concerned = waiting.filter((row) => isConcerned(row, kill?.stops))
+    for (const agent_id of new Set(concerned.map((row) => row.agent_id))) {
+      const own = concerned.filter((row) => row.agent_id === agent_id).map(({ approval_id }) => approval_id)
+      for (let at = 0; at < own.length; at += CANCELLED_AT_ONCE) {
+        const ids = own.slice(at, at + CANCELLED_AT_ONCE)
+        await this.database.withOrg({ org_id }, async (tx) => {
+          await lockAsker(tx, org_id, agent_id)
+          await this.cancelThese(tx, by, ids, 'A kill switch was activated')
+        })
+      }
+    }
+  }
+
+  private async cancelThese(
     tx: Tx,
     actor: Principal | SystemActor,
-    where: {
-      readonly agent_id?: string
-      readonly key_id?: string
-      readonly environment?: string
-      readonly team?: string
-    },
+    ids: readonly string[],
     reason: string,
-    concerns?: (action: ActionReading) => boolean,
-  ): Promise<number> {
-    const { team, ...columns } = where
-    const wanted = {
-      status: 'pending',
-      ...columns,
-      ...(team !== undefined && { agent: { owner_team: team } }),
-    }
+  ): Promise<void> {
     const org_id = this.database.orgOf(tx)
     // In one order, so that two who cancel much at once cannot wait for each other.
-    const askers = await tx.approval.findMany({
-      where: wanted,
-      select: { agent_id: true },
-      distinct: ['agent_id'],
-      orderBy: { agent_id: 'asc' },
-    })
-    for (const { agent_id } of askers) await lockAsker(tx, org_id, agent_id)
-    const waiting = await tx.approval.findMany({
-      where: wanted,
-      select: { approval_id: true },
-      orderBy: { approval_id: 'asc' },
-    })
-    let cancelled = 0
-    for (const { approval_id } of waiting) {
+    for (const approval_id of [...ids].sort()) {
       const held = await this.life.hold(tx, org_id, approval_id)
-      if (!held || !isConcerned(held, concerns)) continue
-      const ended = await this.life.happen(tx, held, { kind: 'cancel' }, { actor, reason })
-      if (ended.ok) cancelled++
+      // Somebody decided it meanwhile, or cancelled it: it does not wait any more.
+      if (held) await this.life.happen(tx, held, { kind: 'cancel' }, { actor, reason })
     }
-    return cancelled
   }
 
   /**
@@ -246,19 +243,30 @@ export class ApprovalsService implements OnModuleInit {
   }
 }
 
-/** Where a kill switch of this scope finds its target; the widest two have none. */
-const COLUMNS = {
-  installation: 'org_id',
-  organization: 'org_id',
-  environment: 'environment',
-  team: 'team',
-  agent: 'agent_id',
-  key: 'key_id',
-} as const
+/** Which approvals a kill switch of this scope may reach; of an action, which of all is told by its pattern. */
+function inScope(scope: KillScope, target: string | null) {
+  switch (scope) {
+    case 'installation':
+    case 'organization':
+    case 'action':
+      return {}
+    case 'environment':
+      return { environment: target ?? '' }
+    case 'team':
+      return { agent: { owner_team: target ?? '' } }
+    case 'agent':
+      return { agent_id: target ?? '' }
+    case 'key':
+      return { key_id: target ?? '' }
+  }
+}
 
 /** An action that cannot be read any more is stopped with the others. */
-function isConcerned({ row }: Held, concerns: ((action: ActionReading) => boolean) | undefined): boolean {
-  const action = readAction(row.action_raw)
+function isConcerned(
+  { action_raw }: Pick<StoredApproval, 'action_raw'>,
+  concerns: ((action: ActionReading) => boolean) | undefined,
+): boolean {
+  const action = readAction(action_raw)
   return concerns === undefined || !action.ok || concerns(action.value)
 }
 

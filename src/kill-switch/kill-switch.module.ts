@@ -1,4 +1,5 @@
-import { Module } from '@nestjs/common'
+import { type MiddlewareConsumer, Module, type NestModule, RequestMethod } from '@nestjs/common'
+import { KillAftermathService } from './aftermath.service.js'
 import { LedgerModule } from '../ledger/ledger.module.js'
 import { Database } from '../platform/database/database.service.js'
 import { Statistics } from '../platform/health/statistics.js'
@@ -7,16 +8,28 @@ import { KillSwitchController } from './kill-switch.controller.js'
 import { countActive } from './kill-switch.queries.js'
 import { KillSwitchService } from './kill-switch.service.js'
 
+type NestMiddlewareFunction = (request: unknown, response: unknown, next: () => void) => void
+
 /** Stopping everything, or something, at once. */
 @Module({
   imports: [LedgerModule],
   controllers: [KillSwitchController],
-  providers: [KillSwitchService],
-  exports: [KillSwitchService],
+  providers: [KillAftermathService, KillSwitchService],
+  exports: [KillAftermathService, KillSwitchService],
 })
-export class KillSwitchModule {
-  constructor(database: Database, statistics: Statistics, metrics: Metrics) {
+export class KillSwitchModule implements NestModule {
+  constructor(
+    private readonly database: Database,
+    statistics: Statistics,
+    metrics: Metrics,
+  ) {
     statistics.onKillSwitches(() => countActive(database.background))
     metrics.onKillSwitches(async () => (await statistics.killSwitches()) ?? [])
+  }
+
+  /** From before its credentials are looked up until it is answered, a call that stops uses connections kept for it. */
+  configure(consumer: MiddlewareConsumer): void {
+    const urgent: NestMiddlewareFunction = (_, __, next) => this.database.urgently(next)
+    consumer.apply(urgent).forRoutes({ path: 'kill-switch/activate', method: RequestMethod.POST })
   }
 }

@@ -114,6 +114,27 @@ export async function countActive(pool: Pool): Promise<{ scope: string; count: n
   return rows
 }
 
+/** What was stopped since a moment and still is. An installation's switch has no organization: its `org_id` is empty. */
+export async function selectRecent(
+  pool: Pool,
+  since: Date,
+): Promise<{ org_id: string; kill_id: string; scope: KillScope; target: string | null }[]> {
+  const { rows } = await pool.query<{
+    org_id: string
+    kill_id: string
+    scope: KillScope
+    target: string | null
+  }>(
+    `SELECT org_id, kill_id, scope, COALESCE(environment, team, key_id, agent_id, action) AS target
+     FROM kill_switches WHERE deactivated_at IS NULL AND activated_at >= $1
+     UNION ALL
+     SELECT '', kill_id, 'installation', NULL FROM installation_kills
+     WHERE deactivated_at IS NULL AND activated_at >= $1`,
+    [since],
+  )
+  return rows
+}
+
 /** Every organization, for what an installation-wide switch has to tell each. */
 export async function selectOrganizationIds(pool: Pool): Promise<string[]> {
   const { rows } = await pool.query<{ org_id: string }>('SELECT org_id FROM organizations ORDER BY org_id')

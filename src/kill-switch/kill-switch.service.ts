@@ -17,21 +17,9 @@ import type {
   ListKillSwitches,
 } from './kill-switch.dto.js'
 import * as queries from './kill-switch.queries.js'
+import { KillAftermathService } from './aftermath.service.js'
+import { insist } from './insist.js'
 import { type Found, findTarget, lockAgentOf, targetOf } from './kill-target.js'
-
-/** What was stopped, for who has something waiting in its scope. */
-export interface Killed {
-  readonly org_id: string
-  readonly kill_id: string
-  readonly scope: KillScope
-  /** The environment, team, agent id, key id or action pattern; null for the widest two scopes. */
-  readonly target: string | null
-  /** Of scope `key`: whose key it is; of scope `agent`: the agent. */
-  readonly agent_id: string | null
-}
-
-/** Runs in the transaction that activates the switch, or for `installation` in one of each organization after it. */
-export type KillListener = (tx: Tx, principal: Principal | SystemActor, killed: Killed) => Promise<void>
 
 /** How long the first of two people waits for the second. */
 const RELEASE_MS = 15 * 60_000
@@ -46,18 +34,13 @@ const MAX_ACTIONS = 100
 @Injectable()
 export class KillSwitchService {
   private readonly logger = new Logger(KillSwitchService.name)
-  private readonly listeners: KillListener[] = []
 
   constructor(
     private readonly database: Database,
     private readonly ledger: LedgerService,
     private readonly clock: Clock,
+    private readonly aftermath: KillAftermathService,
   ) {}
-
-  /** Registers who is told of every activation, within its transaction. What it throws undoes the activation. */
-  onKill(listener: KillListener): void {
-    this.listeners.push(listener)
-  }
 
   /**
    * Activates a switch; one that is active already is answered as it is.
@@ -65,30 +48,42 @@ export class KillSwitchService {
    */
   async activate(principal: Principal, body: ActivateKillSwitch): Promise<KillSwitch> {
     const { scope, target } = body
-    const { kill, made } = await this.database.withOrg(principal, async (tx) => {
-      await this.lock(tx, principal, scope)
-      const { columns, subject } = await findTarget(tx, principal, scope, target)
-      const active = await this.findActive(tx, principal, scope, targetOf(columns))
-      if (active && !isDrill(active)) return { kill: active, made: false }
-      // A drill ends what it activated, so whoever means it gets a switch of their own.
-      if (active)
-        await this.end(
-          tx,
-          principal.org_id,
-          principal,
-          active,
-          subject,
-          'Replaced by a kill switch that is no drill',
-        )
-      await this.assertFew(tx, principal, scope)
-      const kill_id = makeId('kil_', randomBytes(ID_BYTES))
-      await this.start(tx, principal, { kill_id, columns, subject }, body)
-      return { kill: kill_id, made: true }
-    })
-    if (typeof kill !== 'string') return view(kill)
-    if (made && scope === 'installation') await this.tellEverybody(kill)
-    this.logger.warn({ kill_id: kill, scope, target, by: actorOf(principal) }, 'a kill switch was activated')
-    return this.get(principal, kill)
+    const { kill, made } = await this.stopping(() =>
+      this.database.withOrg(principal, (tx) => this.activateIn(tx, principal, body)),
+    )
+    const { kill_id } = kill
+    if (made) {
+      this.logger.warn({ kill_id, scope, target, by: actorOf(principal) }, 'a kill switch was activated')
+      this.aftermath.follow({ ...kill, org_id: principal.org_id, target: targetOf(kill) }, principal)
+    }
+    // The installation's is written by the function that also dates it.
+    return made && scope === 'installation' ? this.stopping(() => this.get(principal, kill_id)) : view(kill)
+  }
+
+  private async activateIn(
+    tx: Tx,
+    principal: Principal,
+    body: ActivateKillSwitch,
+  ): Promise<{ kill: queries.KillRow; made: boolean }> {
+    const { scope, target } = body
+    await this.lock(tx, principal, scope)
+    const { columns, subject } = await findTarget(tx, principal, scope, target)
+    const active = await this.findActive(tx, principal, scope, targetOf(columns))
+    if (active && !isDrill(active)) return { kill: active, made: false }
+    // A drill ends what it activated, so whoever means it gets a switch of their own.
+    const replaced = 'Replaced by a kill switch that is no drill'
+    if (active) await this.end(tx, principal.org_id, principal, active, subject, replaced)
+    await this.assertFew(tx, principal, scope)
+    const kill_id = makeId('kil_', randomBytes(ID_BYTES))
+    return { kill: await this.start(tx, principal, { kill_id, columns, subject }, body), made: true }
+  }
+
+  /**
+   * Stopping gets through when everything else is busy: on connections of its own, and again when a lock was not to be
+   * had or the database was away for a moment. Doing it twice is harmless: what is active already is found.
+   */
+  private stopping<T>(work: () => Promise<T>): Promise<T> {
+    return this.database.urgently(() => insist(work))
   }
 
   /**
@@ -97,7 +92,7 @@ export class KillSwitchService {
    * @throws Problem `agent_not_found`; `conflict` while another drill runs, or when the agent is stopped already
    */
   async activateDrill(principal: Principal, kill_id: string, agent_id: string): Promise<void> {
-    await this.database.withOrg(principal, async (tx) => {
+    const activate = async (tx: Tx) => {
       await this.lock(tx, principal, 'agent')
       const { columns, subject } = await findTarget(tx, principal, 'agent', agent_id)
       if ((await queries.selectDrills(tx, principal.org_id)).length > 0) {
@@ -108,7 +103,10 @@ export class KillSwitchService {
       }
       const what = { scope: 'agent', reason: DRILL_REASON } as const
       await this.start(tx, principal, { kill_id, columns, subject }, what)
-    })
+    }
+    await this.stopping(() => this.database.withOrg(principal, activate))
+    const { org_id } = principal
+    this.aftermath.follow({ org_id, kill_id, scope: 'agent', target: agent_id }, principal)
   }
 
   /** Ends the switch of one drill, or those from before a moment. Those of no drill are left as they are. */
@@ -136,6 +134,7 @@ export class KillSwitchService {
    */
   async deactivate(principal: Principal, body: DeactivateKillSwitch): Promise<KillSwitch> {
     assertNamedOnce(body)
+    await this.finishFollowing(principal, body)
     const kill_id = await this.database.withOrg(principal, async (tx) => {
       // The scope decides which lock is needed, so it is looked up before and again under the lock.
       const named = await this.named(tx, principal, body)
@@ -211,21 +210,21 @@ export class KillSwitchService {
     return view(await this.database.withOrg(principal, (tx) => this.named(tx, principal, { kill_id })))
   }
 
-  /** Writes a switch and its entry, and tells who listens, in a transaction that holds the lock. */
+  /** Writes a switch and its entry, in a transaction that holds the lock. */
   private async start(
     tx: Tx,
     principal: Principal,
     { kill_id, columns, subject }: Found & { readonly kill_id: string },
     { scope, reason }: Pick<ActivateKillSwitch, 'scope' | 'reason'>,
-  ): Promise<void> {
+  ): Promise<queries.KillRow> {
+    const by = { activated_by: actorOf(principal).id, activated_at: new Date(this.clock.now()) }
+    // The installation's is written by the function that writes it into every log, as the last statement.
     if (scope !== 'installation') {
-      const by = { activated_by: actorOf(principal).id, activated_at: new Date(this.clock.now()) }
       const { org_id } = principal
       await tx.killSwitch.create({ data: { org_id, kill_id, scope, ...columns, reason, ...by } })
-      const target = targetOf(columns)
-      await this.tell(tx, principal, { org_id, kill_id, scope, target, ...agentOf(columns) })
     }
     await this.record(tx, principal, 'activated', { kill_id, scope, ...columns }, subject, reason)
+    return { kill_id, scope, ...columns, reason, ...by, ...NOT_ENDED }
   }
 
   private async end(
@@ -342,26 +341,22 @@ export class KillSwitchService {
     })
   }
 
-  private async tell(tx: Tx, principal: Principal | SystemActor, killed: Killed): Promise<void> {
-    for (const listener of this.listeners) await listener(tx, principal, killed)
-  }
-
-  /**
-   * After an installation-wide switch: nothing of another organization can be changed in its transaction. What waits
-   * there cannot be used meanwhile, because every decision is denied; a failure is logged and changes nothing of that.
-   */
-  private async tellEverybody(kill_id: string): Promise<void> {
-    if (this.listeners.length === 0) return
-    for (const org_id of await queries.selectOrganizationIds(this.database.background)) {
-      const killed = { org_id, kill_id, scope: 'installation', target: null, agent_id: null } as const
-      try {
-        await this.database.withOrg({ org_id }, (tx) => this.tell(tx, SYSTEM, killed))
-      } catch (error) {
-        this.logger.error({ err: error, org_id }, 'what waited in an organization was not cancelled')
-      }
-    }
+  /** Nothing that waited when the switch was pulled may be left when it is ended. */
+  private async finishFollowing(principal: Principal, body: DeactivateKillSwitch): Promise<void> {
+    const kill = await this.database.withOrg(principal, (tx) => this.named(tx, principal, body))
+    if (kill.deactivated_at || kill.scope === 'installation') return
+    await this.aftermath.finish({ ...kill, org_id: principal.org_id, target: targetOf(kill) })
   }
 }
+
+const NOT_ENDED = {
+  release_by: null,
+  release_reason: null,
+  release_at: null,
+  deactivated_by: null,
+  deactivated_reason: null,
+  deactivated_at: null,
+} as const
 
 /** An id that no other switch has: theirs are shorter. */
 export const makeDrillId = (): string => makeId(queries.DRILL_PREFIX, randomBytes(ID_BYTES))
@@ -373,8 +368,6 @@ function raisedBy(scope: KillScope, subject: Subject | undefined) {
   if (subject) return { agent_id: subject.agent_id }
   return scope === 'installation' ? 'installation' : 'organization'
 }
-
-const agentOf = ({ agent_id }: { agent_id: string | null }) => ({ agent_id })
 
 function assertNamedOnce({ kill_id, scope, target }: DeactivateKillSwitch): void {
   const fault =

@@ -1,10 +1,12 @@
 import { Inject, Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { Socket } from 'node:net'
 import { PrismaPg } from '@prisma/adapter-pg'
 import { Pool, type PoolClient } from 'pg'
 import { Prisma, PrismaClient } from '../../generated/prisma/client.js'
 import { assertDatabase } from './assertions.js'
 import type { Connections } from './connections.js'
+import { Slots } from './slots.js'
 
 export const CONNECTIONS = Symbol('CONNECTIONS')
 export const POOL = Symbol('POOL')
@@ -30,6 +32,9 @@ interface Hooks {
 
 /** Connections that append at once: the second one only helps when several organizations are busy. */
 export const FLUSHERS = 2
+
+/** Connections of each kind that are kept for stopping: one who stops is enough to stop. */
+const URGENT = 1
 
 /** How long a control-plane transaction may last (milliseconds). */
 const TRANSACTION_TIMEOUT_MS = 10_000
@@ -74,8 +79,11 @@ export class Database implements OnApplicationBootstrap {
   private readonly appPool: Pool
   private readonly prisma: PrismaClient
   private readonly hooks = new WeakMap<object, Hooks>()
-  /** The decision path's connections for what it reads. Raw SQL, in `*.queries.ts` only. */
-  readonly hot: Pool
+  /** As many transactions at once as there are connections for them; one connection more is kept for what is urgent. */
+  private readonly slots: Slots
+  private readonly urgency = new AsyncLocalStorage<true>()
+  private readonly hotPool: Pool
+  private readonly urgentPool: Pool
   /** Its reserved ones: for each flusher and the poll, so that nothing else that is read can keep these waiting. */
   readonly reserved: Pool
   /** The same role for the workers behind the decision path, so that they never take one of its connections. */
@@ -88,11 +96,14 @@ export class Database implements OnApplicationBootstrap {
     this.appPool = new Pool({
       ...connections.app,
       ...APP_LIMITS,
-      max: pool.max,
+      max: pool.max + URGENT,
       connectionTimeoutMillis: pool.timeout_ms,
       maxLifetimeSeconds: pool.recycle_s,
     })
-    this.hot = new Pool({ ...connections.hot, ...HOT_LIMITS, max: 4 })
+    this.slots = new Slots(pool.max, pool.timeout_ms)
+    this.hotPool = new Pool({ ...connections.hot, ...HOT_LIMITS, max: 4 })
+    // Never given up: to have it is the point, also when PostgreSQL has no connection left to give.
+    this.urgentPool = new Pool({ ...connections.hot, ...HOT_LIMITS, max: URGENT, idleTimeoutMillis: 0 })
     this.reserved = new Pool({ ...connections.hot, ...HOT_LIMITS, max: FLUSHERS + 1 })
     this.background = new Pool({ ...connections.hot, ...BACKGROUND_LIMITS, max: 3 })
     for (const pool of this.pools) {
@@ -108,7 +119,26 @@ export class Database implements OnApplicationBootstrap {
 
   /** Refuses to serve over a database whose walls are down (roles, policies, triggers, durability). */
   async onApplicationBootstrap(): Promise<void> {
-    await assertDatabase(this.appPool, this.hot)
+    await assertDatabase(this.appPool, this.hotPool)
+    await this.urgentPool.query('SELECT 1')
+  }
+
+  /** The decision path's connections for what it reads. Raw SQL, in `*.queries.ts` only. */
+  get hot(): Pool {
+    return this.urgency.getStore() ? this.urgentPool : this.hotPool
+  }
+
+  /**
+   * Everything in `work` uses connections that are kept for it and does not stand in line: for stopping, which must get
+   * through when everything else is busy. Nothing that anybody else waits for may run in it.
+   */
+  urgently<T>(work: () => T): T {
+    return this.urgency.run(true, work)
+  }
+
+  /** Leaves `urgently`, for what follows and may wait. */
+  patiently<T>(work: () => T): T {
+    return this.urgency.exit(work)
   }
 
   /**
@@ -117,7 +147,21 @@ export class Database implements OnApplicationBootstrap {
    * `beforeCommit` runs last, in the same transaction; what was registered with `afterCommit` runs only if it
    * committed. The caller's error is rethrown and nothing stays.
    */
-  async withOrg<T>(scope: { readonly org_id: string }, work: (tx: Tx) => Promise<T>): Promise<T> {
+  withOrg<T>(scope: { readonly org_id: string }, work: (tx: Tx) => Promise<T>): Promise<T> {
+    return this.inTurn(() => this.transact(scope, work))
+  }
+
+  private async inTurn<T>(work: () => Promise<T>): Promise<T> {
+    if (this.urgency.getStore()) return work()
+    const giveBack = await this.slots.take()
+    try {
+      return await work()
+    } finally {
+      giveBack()
+    }
+  }
+
+  private async transact<T>(scope: { readonly org_id: string }, work: (tx: Tx) => Promise<T>): Promise<T> {
     let after: (() => void)[] = []
     const result = await this.prisma.$transaction(
       async (tx) => {
@@ -131,7 +175,8 @@ export class Database implements OnApplicationBootstrap {
       },
       { maxWait: this.pool.timeout_ms, timeout: TRANSACTION_TIMEOUT_MS, isolationLevel: 'ReadCommitted' },
     )
-    for (const run of after) run()
+    // What follows the commit has no hurry of its own.
+    for (const run of after) this.patiently(run)
     return result
   }
 
@@ -139,7 +184,11 @@ export class Database implements OnApplicationBootstrap {
    * The same for raw SQL (`*.queries.ts`): reading the log in bulk, where Prisma would cost more than PostgreSQL.
    * Nothing is recorded in the log by it.
    */
-  async withOrgClient<T>(
+  withOrgClient<T>(scope: { readonly org_id: string }, work: (client: PoolClient) => Promise<T>): Promise<T> {
+    return this.inTurn(() => this.transactRaw(scope, work))
+  }
+
+  private async transactRaw<T>(
     scope: { readonly org_id: string },
     work: (client: PoolClient) => Promise<T>,
   ): Promise<T> {
@@ -198,7 +247,7 @@ export class Database implements OnApplicationBootstrap {
   }
 
   private get pools(): Pool[] {
-    return [this.appPool, this.hot, this.reserved, this.background]
+    return [this.appPool, this.hotPool, this.urgentPool, this.reserved, this.background]
   }
 
   private hooksOf(tx: Tx): Hooks {

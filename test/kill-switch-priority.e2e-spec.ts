@@ -1,0 +1,104 @@
+import { randomBytes } from 'node:crypto'
+import { Client as Postgres } from 'pg'
+import { ID_BYTES, makeId } from '../src/core/ids.js'
+import { KillAftermathService } from '../src/kill-switch/aftermath.service.js'
+import { Database } from '../src/platform/database/database.service.js'
+import { type Approval, ask, Office, pending } from './support/approvals.js'
+import { until } from './support/proofs.js'
+
+/** Stopping has priority: it waits for nothing that others hold. */
+let office: Office
+let owner: Postgres
+
+beforeAll(async () => {
+  office = await Office.open({ settings: { database_pool_size: 2, database_max_overflow: 0 } })
+  owner = new Postgres({ connectionString: office.app.database.owner_url })
+  await owner.connect()
+})
+afterAll(async () => {
+  await owner?.end()
+  await office?.close()
+})
+
+const statusOf = async (approval_id: string) =>
+  (await office.root.get<Approval>(`/approvals/${approval_id}`)).body.status
+const isCancelled = (approval_id: string) =>
+  until(async () => ((await statusOf(approval_id)) === 'cancelled' ? true : null))
+
+/** Takes every connection of the control plane and of look-ups, and keeps them until called. */
+async function occupy(): Promise<() => Promise<void>> {
+  const database = office.app.app.get(Database)
+  const until_then = { over: false }
+  let held = 0
+  const transactions = [1, 2].map(() =>
+    database.withOrg({ org_id: 'org_default' }, async (tx) => {
+      held++
+      // Again and again: PostgreSQL ends transactions that say nothing for two seconds.
+      while (!until_then.over) await tx.$queryRaw`SELECT pg_sleep(0.1)::text AS slept`
+    }),
+  )
+  const clients = await Promise.all([1, 2, 3, 4].map(() => database.hot.connect()))
+  await until(() => Promise.resolve(held === 2 || null))
+  return async () => {
+    until_then.over = true
+    clients.forEach((client) => client.release())
+    await Promise.all(transactions)
+  }
+}
+
+it('gets through when every connection is in use, with an administrator key and an Idempotency-Key', async () => {
+  const agent = await office.agent()
+  const admin = await office.person('admin')
+  const letGo = await occupy()
+  try {
+    const busy = await admin.get('/agents')
+    expect([busy.status, busy.body]).toEqual([503, expect.objectContaining({ code: 'not_ready' })])
+    const kill = { scope: 'agent', target: agent.agent_id, reason: 'now' }
+    const stopped = await admin.post('/kill-switch/activate', kill, { 'Idempotency-Key': 'stop-1' })
+    expect([stopped.status, stopped.body]).toEqual([200, expect.objectContaining({ state: 'active' })])
+  } finally {
+    await letGo()
+  }
+  expect(await ask(agent, { action: 'read:file' })).toMatchObject({ code: 'kill_switch_active' })
+})
+
+it('does not wait for who holds what it will cancel, and that is cancelled afterwards', async () => {
+  const agent = await office.agent()
+  const approval_id = await pending(agent)
+  await owner.query('BEGIN')
+  await owner.query('SELECT 1 FROM approvals WHERE approval_id = $1 FOR UPDATE', [approval_id])
+  try {
+    const kill = { scope: 'agent', target: agent.agent_id, reason: 'now' }
+    expect((await office.root.post('/kill-switch/activate', kill)).status).toBe(200)
+    expect(await ask(agent, { action: 'read:file' })).toMatchObject({ code: 'kill_switch_active' })
+    expect(await statusOf(approval_id)).toBe('pending')
+  } finally {
+    await owner.query('ROLLBACK')
+  }
+  await isCancelled(approval_id)
+  const history = await office.root.get<{ event: string; actor: string; reason: string }[]>(
+    `/approvals/${approval_id}/history`,
+  )
+  expect(history.body.at(-1)).toMatchObject({ event: 'cancelled', reason: 'A kill switch was activated' })
+})
+
+/** As a process leaves it that ended between its commit and what follows. */
+async function leave(agent_id: string): Promise<void> {
+  await owner.query(
+    `INSERT INTO kill_switches (org_id, kill_id, scope, agent_id, reason, activated_by, activated_at)
+     VALUES ('org_default', $1, 'agent', $2, 'left', 'root', now())`,
+    [makeId('kil_', randomBytes(ID_BYTES)), agent_id],
+  )
+}
+
+it('is followed by another process when its own ended, and by its own end at the latest', async () => {
+  const [one, two] = [await office.agent(), await office.agent()]
+  const [first, second] = [await pending(one), await pending(two)]
+  await leave(one.agent_id)
+  await office.app.app.get(KillAftermathService).look()
+  expect(await statusOf(first)).toBe('cancelled')
+  await leave(two.agent_id)
+  const end = { scope: 'agent', target: two.agent_id, reason: 'over' }
+  expect((await office.root.post('/kill-switch/deactivate', end)).status).toBe(200)
+  expect(await statusOf(second)).toBe('cancelled')
+})
