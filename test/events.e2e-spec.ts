@@ -306,6 +306,43 @@ describe('/ws', () => {
     ])
   })
 
+  it.each([
+    [1, 403, 401],
+    [false, 101, 429],
+  ] as const)('believes proxies as HTTP does: TRUST_PROXY_HEADERS=%s', async (trusted, page, second) => {
+    const limits = { ...app.settings.rate_limits, default: [{ name: 'few', limit: 2, seconds: 60 }] }
+    const settings = {
+      ledger_kek: app.settings.ledger_kek,
+      trust_proxy_headers: trusted,
+      rate_limit_enabled: true,
+      rate_limits: limits,
+    }
+    const behind = await startApp({ database: app.database, settings })
+    const dial = (headers: Record<string, string>): Promise<number> =>
+      new Promise((resolve, reject) => {
+        const socket = new WebSocket(`${behind.url.replace('http', 'ws')}/ws`, { headers })
+        socket.on('unexpected-response', (request, response) => {
+          resolve(response.statusCode ?? 0)
+          request.destroy()
+        })
+        socket.on('error', reject)
+        socket.on('open', () => {
+          resolve(101)
+          socket.terminate()
+        })
+      })
+    try {
+      const wrong = (address: string) => dial({ 'X-Admin-Key': 'adk_nope', 'X-Forwarded-For': address })
+      for (let i = 0; i < 3; i++) await wrong('192.0.2.1')
+      expect([await wrong('192.0.2.1'), await wrong('192.0.2.2')]).toEqual([429, second])
+      // A page that was loaded in plain text is not one of a service that is reached over TLS.
+      const plain = { 'X-Admin-Key': owner, 'X-Forwarded-Proto': 'https', Origin: behind.url }
+      expect(await dial(plain)).toBe(page)
+    } finally {
+      await behind.close()
+    }
+  })
+
   it('refuses before the handshake: credentials, origin, parameters, path', async () => {
     const key = { 'X-Admin-Key': owner }
     expect(await connect('/ws', {})).toBe(401)

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { Injectable } from '@nestjs/common'
-import type { Request } from 'express'
+import type { Express, Request } from 'express'
 import type { AccessRule } from '../platform/access/access.decorator.js'
 import { credentialsOf, saysWho } from '../platform/access/credentials.js'
 import { Gatekeeper } from '../platform/access/gatekeeper.js'
@@ -28,8 +28,11 @@ export class Admission {
   }
 }
 
-/** A request that Express has not seen, with the one thing that cookies and origins are judged by. */
-export function asSeen(request: IncomingMessage): Request {
-  const protocol = 'encrypted' in request.socket ? 'https' : 'http'
-  return Object.assign(request, { protocol }) as unknown as Request
+/**
+ * A request that Express has not seen, as Express shows one: with the address and the protocol by which cookies, origins
+ * and limits are judged, believing proxies exactly as far as `TRUST_PROXY_HEADERS` says.
+ */
+export function asSeen(request: IncomingMessage, express: Pick<Express, 'request'>): Request {
+  // What Express itself does with every request that it handles.
+  return Object.setPrototypeOf(request, express.request) as Request
 }

@@ -1,5 +1,6 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common'
 import { HttpAdapterHost } from '@nestjs/core'
+import type { Express } from 'express'
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
@@ -60,11 +61,11 @@ export class WebSocketService implements OnApplicationBootstrap {
   private async accept(message: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const url = new URL(message.url ?? '/', 'http://localhost')
     if (!PATHS.has(url.pathname)) throw new Problem('not_found')
-    const request = asSeen(message)
+    const request = asSeen(message, this.host.httpAdapter.getInstance<Express>())
     // A page of another origin can open a WebSocket with the person's cookie; no preflight asks (RFC 6455 10.2).
     const foreign = foreignOrigin(request, this.settings)
     if (foreign) throw new Problem('forbidden', { detail: foreign })
-    const ip = message.socket.remoteAddress
+    const { ip } = request
     const principal = await this.admission.admit(request, ip)
     const rate = this.limiter.take('default', rateIdentity(principal, ip))
     if (rate && !rate.allowed) throw rateProblem(rate)
