@@ -164,7 +164,11 @@ export const nowhere = ({ path }: Operation): string =>
 
 /** Whether the gatekeeper let it through. */
 export const admitted = ({ status, body, text }: Answer<ProblemBody>): boolean =>
-  status !== 401 && !(status === 403 && /^This (needs the permission|is for )/.test(body?.detail ?? text))
+  status !== 401 &&
+  !(
+    status === 403 &&
+    /^(This (needs the permission|is for )|(Agent|Admin) token required)/.test(body?.detail ?? text)
+  )
 
 export function pathOf(operation: Operation, ids: Readonly<Record<string, string>>): string {
   return operation.path.replace(/\{(\w+)\}/g, (_, name: string) => {
