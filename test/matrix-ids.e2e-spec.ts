@@ -279,6 +279,18 @@ it('another team’s is answered to who is held to a team as what never was, and
   expect(await stateOf(owner, a.org_id)).toEqual(before)
 })
 
+it('webhooks are closed to who is held to a team, also the team’s own', async () => {
+  const { webhook_id = '' } = red.ids
+  for (const { kind, client } of held) {
+    for (const at of ['/webhooks', `/webhooks/${webhook_id}`, `/webhooks/${webhook_id}/deliveries`]) {
+      const answer = await client.get<{ detail: string }>(at)
+      expect([kind, at, answer.status]).toEqual([kind, at, 403])
+      expect(answer.body.detail).toContain('You are held to the team red')
+      expect((await a.admin.get(at)).status).toBe(200) // the control
+    }
+  }
+})
+
 it('control: what is one’s own is shown, to who is held to a team as well', async () => {
   const faults: unknown[] = []
   for (const operation of operations) {

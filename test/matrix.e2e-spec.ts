@@ -11,7 +11,7 @@ import {
 import { Client as Postgres } from 'pg'
 import { Prisma } from '../src/generated/prisma/client.js'
 import { buildDocument } from '../src/openapi-document.js'
-import { Clock } from '../src/platform/clock/clock.js'
+import { MovedClock } from './support/clock.js'
 import { type RunningApp, startApp } from './support/app.js'
 import { type Answer, Client, type ProblemBody } from './support/client.js'
 import { admitted, nowhere, type Operation, PUBLIC, readOperations } from './support/operations.js'
@@ -29,15 +29,6 @@ interface MatrixOperation extends Operation {
 
 /** Operations without `x-permission`. Adding to this list is a decision; the last one checks by itself. */
 const OPEN: ReadonlySet<string> = new Set([...PUBLIC, 'Metrics_get'])
-
-/** Time as tests move it. */
-class MovedClock extends Clock {
-  ahead_ms = 0
-
-  override now(): number {
-    return super.now() + this.ahead_ms
-  }
-}
 
 const clock = new MovedClock()
 let app: RunningApp

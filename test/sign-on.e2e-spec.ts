@@ -7,7 +7,7 @@ import type { SingleSignOn } from '../src/sign-on/sign-on.dto.js'
 import { type RunningApp, startApp } from './support/app.js'
 import { Client } from './support/client.js'
 import { CLIENT, type Lie, startIdentityProvider, startLyingProvider } from './support/identity-provider.js'
-import { firstOwner } from './support/people.js'
+import { firstOwner, PASSWORD, tokenOf } from './support/people.js'
 import { recorded } from './support/recorded.js'
 
 const PUBLIC_URL = 'https://guard.example.com'
@@ -190,6 +190,69 @@ describe('the whole way through a real provider', () => {
   })
 })
 
+describe('with single sign-on required', () => {
+  const PUT = () => ({ issuer: real.issuer, ...CLIENT, ...MAPPED })
+  const login = (org_id: string, email: string, password = PASSWORD) =>
+    new Client(app.url).post('/auth/login', { email, password, organization: org_id })
+  const bytes = ({ status, body }: Awaited<ReturnType<typeof login>>) =>
+    JSON.stringify([status, { ...body, request_id: '' }])
+
+  /** An organization with two people who have passwords: its first owner, and an administrator. */
+  async function people() {
+    const { org_id, admin } = await house()
+    const { member: owner } = await firstOwner(admin, `owner.${org_id.toLowerCase()}@example.com`)
+    const email = `admin.${org_id.toLowerCase()}@example.com`
+    const { link } = (await admin.post<{ link: string }>('/invitations', { email, roles: ['admin'] })).body
+    const body = { token: tokenOf(link), name: 'Admin', password: PASSWORD }
+    const accepted = await new Client(app.url).post<{ member: Member }>('/invitations/accept', body)
+    return { org_id, admin, owner, other: accepted.body.member }
+  }
+
+  it('takes no password but the one of the owner who is named, while they are an owner', async () => {
+    const { org_id, admin, owner, other } = await people()
+    // The control: both could.
+    for (const { email } of [owner, other]) expect((await login(org_id, email)).status).toBe(200)
+    const required = { ...PUT(), required: true, break_glass_member_id: owner.member_id }
+    const put = await admin.put<SingleSignOn>('/organization/single-sign-on', required)
+    expect(put.body).toMatchObject({ required: true, break_glass_member_id: owner.member_id })
+    const wrong = bytes(await login(org_id, other.email, 'a wrong password'))
+    expect(bytes(await login(org_id, other.email))).toBe(wrong)
+    const unnamed = { email: other.email, password: PASSWORD }
+    expect(bytes(await new Client(app.url).post('/auth/login', unnamed))).toBe(wrong)
+    expect((await login(org_id, owner.email)).status).toBe(200)
+    expect((await signOn(org_id, 'ada')).status).toBe(302) // the way that is left
+    await admin.patch(`/members/${other.member_id}`, { roles: ['owner'] })
+    await admin.patch(`/members/${owner.member_id}`, { roles: ['admin'] })
+    expect(bytes(await login(org_id, owner.email))).toBe(wrong)
+    expect((await admin.delete('/organization/single-sign-on')).status).toBe(204)
+    for (const { email } of [owner, other]) expect((await login(org_id, email)).status).toBe(200)
+    const changes = (await recorded(app.app, org_id)).filter(({ event }) =>
+      event.startsWith('single_sign_on'),
+    )
+    expect(changes.at(-2)?.opened).toMatchObject({
+      before: { required: false, break_glass_member_id: null },
+      after: { required: true, break_glass_member_id: owner.member_id },
+    })
+  })
+
+  it('names only an active owner of the organization who has a password', async () => {
+    const { org_id, admin, other } = await people()
+    const elsewhere = await people()
+    const ada = (await me((await signOn(org_id, 'ada')).cookie)).member
+    await admin.patch(`/members/${ada?.member_id ?? ''}`, { roles: ['owner'] })
+    const nobody = ['mem_0000000000000000', other.member_id, ada?.member_id, elsewhere.owner.member_id]
+    for (const break_glass_member_id of nobody) {
+      const body = { ...PUT(), required: true, break_glass_member_id }
+      const answer = await admin.put('/organization/single-sign-on', body)
+      expect([answer.status, answer.body.errors]).toEqual([
+        422,
+        [{ path: 'break_glass_member_id', message: 'must be an active owner who has a password' }],
+      ])
+    }
+    expect((await login(org_id, other.email)).status).toBe(200) // nothing was required meanwhile
+  })
+})
+
 describe('a journey that is not one’s own', () => {
   it('ends at a wrong state, without the cookie, with another’s, and the second time', async () => {
     const { org_id } = await house()
@@ -269,6 +332,8 @@ describe('the connection', () => {
       group_claim: 'groups',
       ...MAPPED,
       default_roles: [],
+      required: false,
+      break_glass_member_id: null,
       redirect_uri: CALLBACK,
       updated_at: expect.any(String),
       updated_by: 'root',

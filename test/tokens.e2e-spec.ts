@@ -14,6 +14,7 @@ import {
 import { Client as Postgres } from 'pg'
 import { SigningKeysService } from '../src/signing-keys/signing-keys.service.js'
 import { type RunningApp, startApp } from './support/app.js'
+import { MovedClock } from './support/clock.js'
 import { type Answer, Client, type ProblemBody } from './support/client.js'
 
 interface Made {
@@ -227,6 +228,29 @@ describe('a token ends', () => {
     await root.call('DELETE', `/admin-keys/${tenant.admin_id}`, { headers: { 'X-Org-ID': tenant.org_id } })
     await root.patch(`/organizations/${second.org_id}`, { is_active: false })
     for (const jwt of jwts) expect((await bearer(jwt).get('/agents')).body.code).toBe('invalid_token')
+  })
+
+  it('after as long as the operator says, by the clock, signed as the operator says', async () => {
+    const clock = new MovedClock()
+    const settings = { jwt_algorithm: 'RS256', jwt_agent_expire_s: 120, jwt_admin_expire_s: 60 } as const
+    const short = await startApp({ database: app.database, clock, settings })
+    try {
+      for (const [body, lifetime_s] of [
+        [{ agent_key: bot.api_key }, 120],
+        [{ admin_key: tenant.admin_key }, 60],
+      ] as const) {
+        const made = (await new Client(short.url).post<Made>('/token', body)).body
+        expect([made.expires_in, decodeProtectedHeader(made.access_token).alg]).toEqual([lifetime_s, 'RS256'])
+        const asked: number[] = []
+        for (const ahead_s of [0, lifetime_s - 5, lifetime_s + 1, 0]) {
+          clock.ahead_ms = ahead_s * 1000
+          asked.push((await bearer(made.access_token, short.url).get('/logs')).status)
+        }
+        expect(asked).toEqual([200, 200, 401, 200])
+      }
+    } finally {
+      await short.close()
+    }
   })
 
   it('when it is revoked, alone, and the log says so', async () => {

@@ -1,4 +1,5 @@
 import type { Pool } from 'pg'
+import { Prisma } from '../generated/prisma/client.js'
 import type { Tx } from '../platform/database/database.service.js'
 
 export interface Candidate {
@@ -8,7 +9,15 @@ export interface Candidate {
 }
 
 /**
- * Whom this address may mean: active members of active organizations, those who joined first first. Read as the
+ * Whether a password is enough for a member: where single sign-on is required, only the owner who is named may use one.
+ * Of `m` (members) and `s` (single_sign_on, perhaps none).
+ */
+const MAY_USE_PASSWORD =
+  "(s.required IS NOT TRUE OR (m.member_id = s.break_glass_member_id AND 'owner' = ANY (m.roles)))"
+
+/**
+ * Whom this address may mean: active members of active organizations, those who joined first first.
+ * Who must come through single sign-on is not among them: to a password they do not exist. Read as the
  * decision path's role, which sees every organization.
  * @param org_id null: any organization
  */
@@ -22,11 +31,21 @@ export async function selectCandidates(
     name: 'sign_in_candidates',
     text: `
       SELECT m.org_id, o.name AS org_name, m.member_id FROM members m JOIN organizations o USING (org_id)
+      LEFT JOIN single_sign_on s USING (org_id)
       WHERE m.email = $1 AND ($2::text IS NULL OR m.org_id = $2) AND m.is_active AND o.is_active
+        AND ${MAY_USE_PASSWORD}
       ORDER BY m.created_at, m.org_id LIMIT $3`,
     values: [email, org_id, limit],
   })
   return rows
+}
+
+/** The same of one member, at the moment in which their session begins. */
+export async function mayUsePassword(tx: Tx, org_id: string, member_id: string): Promise<boolean> {
+  const rows = await tx.$queryRaw<unknown[]>`
+    SELECT FROM members m LEFT JOIN single_sign_on s USING (org_id)
+    WHERE m.org_id = ${org_id} AND m.member_id = ${member_id} AND ${Prisma.raw(MAY_USE_PASSWORD)}`
+  return rows.length === 1
 }
 
 /** Everybody who has this address, active or not: whose logs tell that somebody keeps failing to sign in. */

@@ -133,12 +133,13 @@ export class SignInService {
     return fits
   }
 
-  /** Null when the member was deactivated or the password changed while it was verified. */
+  /** Null when the member was deactivated, the password changed or became too little while it was verified. */
   private begin(fit: Fit, attempt: Attempt, visit: Visit): Promise<BegunSession | null> {
     const { org_id, member_id } = fit
     return this.database.withOrg({ org_id }, async (tx) => {
       const holder = await this.members.holdActive(tx, org_id, member_id)
       if (!holder || !(await this.isStill(tx, fit, fit.password))) return null
+      if (!(await queries.mayUsePassword(tx, org_id, member_id))) return null
       await this.members.noteLogin(tx, org_id, member_id)
       const failures_before = attempt.account_failures - 1
       return this.sessions.begin(tx, { ...holder, org_id }, 'password', visit, { failures_before })

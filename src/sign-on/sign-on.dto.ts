@@ -1,6 +1,6 @@
 import { ApiProperty } from '@nestjs/swagger'
 import { Type } from 'class-transformer'
-import { ArrayMaxSize, IsArray, ValidateNested } from 'class-validator'
+import { ArrayMaxSize, IsArray, IsBoolean, ValidateNested } from 'class-validator'
 import { Name, Optional, Text } from '../platform/http/fields.js'
 import { RoleNames } from '../roles/roles.dto.js'
 
@@ -56,6 +56,24 @@ export class PutSingleSignOn {
   @Optional()
   @RoleNames()
   default_roles?: string[]
+
+  /**
+   * Nobody signs in with a password any more, but `break_glass_member_id`. Sessions that began before go on until they
+   * end.
+   * @default false
+   */
+  @Optional()
+  @IsBoolean({ message: 'must be true or false' })
+  required?: boolean
+
+  /**
+   * An active owner with a password, who may still use it while `required`: for the day on which the provider fails.
+   * Without one only the root key and administrator keys get in then.
+   * @example "mem_8f2kqv0Zt1xYb3Lc"
+   */
+  @Optional()
+  @Name()
+  break_glass_member_id?: string
 }
 
 /** The connection to the organization's identity provider, without its secret. */
@@ -71,6 +89,12 @@ export class SingleSignOn {
   group_roles: GroupRoles[]
 
   default_roles: string[]
+
+  /** Passwords are refused, but the one of `break_glass_member_id`. */
+  required: boolean
+
+  /** Null: nobody's. */
+  break_glass_member_id: string | null
 
   /** To be registered with the provider. Null: `PUBLIC_URL` is not set, and nobody can sign in this way. */
   redirect_uri: string | null

@@ -31,6 +31,8 @@ interface Row {
   group_claim: string
   group_roles: unknown
   default_roles: string[]
+  required: boolean
+  break_glass_member_id: string | null
   updated_at: Date
   updated_by: string
 }
@@ -76,6 +78,7 @@ export class SignOnService {
     this.assertOwner(principal)
     const { org_id } = principal
     const { issuer, client_id, group_claim = DEFAULT_CLAIM, group_roles = [], default_roles = [] } = body
+    const { required = false, break_glass_member_id = null } = body
     const kept = await this.find(org_id)
     // The secret that is kept is for the one it was given by: nobody has it sent elsewhere.
     const keeps = kept?.issuer === issuer && kept.client_id === client_id
@@ -91,11 +94,14 @@ export class SignOnService {
         await this.roles.authorityOf(tx, org_id, roles, { path: `group_roles[${i}].roles` })
       }
       await this.roles.authorityOf(tx, org_id, default_roles, { path: 'default_roles' })
+      if (break_glass_member_id !== null) await assertBreakGlass(tx, org_id, break_glass_member_id)
       const now = new Date(this.clock.now())
       const groups = group_roles.map(({ group, roles }) => ({ group, roles }))
       const fields = { issuer, client_id, group_claim, group_roles: groups, default_roles }
       const data = {
         ...fields,
+        required,
+        break_glass_member_id,
         client_secret: this.ring.sealText(SECRET_PURPOSE, org_id, client_secret),
         updated_at: now,
         updated_by: actorOf(principal).id,
@@ -219,8 +225,10 @@ export class SignOnService {
 
   private view({ org_id: _, client_secret: __, group_roles, ...row }: Row): SingleSignOn {
     const { issuer, client_id, group_claim, default_roles, updated_at, updated_by } = row
+    const { required, break_glass_member_id } = row
     const shown = { issuer, client_id, group_claim, group_roles: group_roles as GroupRoles[], default_roles }
-    return { ...shown, redirect_uri: this.redirectUri(), updated_at, updated_by }
+    const passwords = { required, break_glass_member_id }
+    return { ...shown, ...passwords, redirect_uri: this.redirectUri(), updated_at, updated_by }
   }
 
   private assertOwner(principal: Principal): void {
@@ -273,7 +281,17 @@ function vouchedFor(row: Row, claims: Readonly<Record<string, unknown>>): Vouche
   }
 }
 
-const recorded = ({ issuer, client_id, group_claim, group_roles, default_roles }: Row) => ({
+/** An owner who can sign in without the provider. @throws Problem `validation_failed` */
+async function assertBreakGlass(tx: Tx, org_id: string, member_id: string): Promise<void> {
+  const owner = { org_id, member_id, is_active: true, roles: { has: 'owner' } }
+  const found = (await tx.member.count({ where: owner })) > 0
+  if (found && (await tx.memberPassword.count({ where: { org_id, member_id } })) > 0) return
+  throw invalid('break_glass_member_id', 'must be an active owner who has a password')
+}
+
+const recorded = ({ issuer, client_id, group_claim, group_roles, default_roles, ...row }: Row) => ({
+  required: row.required,
+  break_glass_member_id: row.break_glass_member_id,
   issuer,
   client_id,
   group_claim,

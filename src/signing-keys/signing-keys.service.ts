@@ -8,13 +8,11 @@ import type { Principal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
 import { KeyRing } from '../platform/crypto/key-ring.js'
 import { Resealing } from '../platform/crypto/resealing.js'
+import { Settings } from '../platform/config/settings.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import * as queries from './signing-keys.queries.js'
 
 export type { Alg } from './signing-keys.queries.js'
-
-/** How long a token lives at most (row AG-11: administrators' ones), in seconds. */
-export const LONGEST_TOKEN_S = 28_800
 
 const ALGS: readonly queries.Alg[] = ['EdDSA', 'RS256']
 const PURPOSE = 'token-signing-key/v1'
@@ -50,6 +48,7 @@ export class SigningKeysService {
     private readonly ledger: LedgerService,
     private readonly ring: KeyRing,
     private readonly clock: Clock,
+    private readonly settings: Settings,
     resealing: Resealing,
   ) {
     // Of no organization, so it goes with the one that there always is.
@@ -88,6 +87,11 @@ export class SigningKeysService {
     return found
   }
 
+  /** How long a token lives at most (rows AG-11, AG-129). */
+  private get longest_ms(): number {
+    return Math.max(this.settings.jwt_agent_expire_s, this.settings.jwt_admin_expire_s) * 1000
+  }
+
   /**
    * New keys sign from now on. The ones before verify until their longest token has ended; with `end_tokens` not even
    * that: every token made so far ends at once, on every replica.
@@ -98,7 +102,7 @@ export class SigningKeysService {
     const keys = await this.make()
     const at = this.clock.now()
     const now = new Date(at)
-    const ends_at = end_tokens ? now : new Date(at + LONGEST_TOKEN_S * 1000 + GRACE_MS)
+    const ends_at = end_tokens ? now : new Date(at + this.longest_ms + GRACE_MS)
     await this.database.withOrg({ org_id: DEFAULT_ORG_ID }, async (tx) => {
       const retired = await queries.retireSigningKeys(tx, now, ends_at)
       const after = { kids: keys.map(({ kid }) => kid), end_tokens }

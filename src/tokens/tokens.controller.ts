@@ -22,8 +22,8 @@ export class TokensController {
 
   /**
    * Makes a token from a key.
-   * @remarks Send it as `Authorization: Bearer …` wherever the key is accepted. It ends after 3600 s (agents) or 28800 s
-   * (administrators), when it is revoked, and at once when its key, agent or organization ends.
+   * @remarks Send it as `Authorization: Bearer …` wherever the key is accepted. It ends after `expires_in` seconds
+   * (3600 for agents and 28800 for administrators unless the operator says otherwise), when it is revoked, and at once when its key, agent or organization ends.
    */
   @Post('token')
   // Public to the guard, because the key is in the body: the gatekeeper judges it, and counts failures, as in a header.
@@ -38,7 +38,7 @@ export class TokensController {
     }
     const rule = { permission: 'self', by: agent === undefined ? 'admin' : 'agent' } as const
     const principal = await this.gatekeeper.admit(rule, { agent, admin, org_id: undefined }, request.ip)
-    return this.tokens.create(principal, alg ?? 'EdDSA')
+    return this.tokens.create(principal, alg)
   }
 
   /** Ends the token that this request carries. */

@@ -6,17 +6,17 @@ const ALGS = ['EdDSA', 'RS256'] as const
 
 /** What a token is made from: exactly one key. */
 export class CreateToken {
-  /** `agk_…`: a token for 3600 seconds. */
+  /** `agk_…`: a token for an agent. */
   @Optional()
   @Text(1, 256)
   agent_key?: string
 
-  /** `adk_…` or the root key: a token for 28800 seconds. */
+  /** `adk_…` or the root key: a token for an administrator. */
   @Optional()
   @Text(1, 256)
   admin_key?: string
 
-  /** How it is signed. RS256 for readers that cannot verify EdDSA. Default EdDSA. */
+  /** How it is signed. RS256 for readers that cannot verify EdDSA. Default: `JWT_ALGORITHM`, which is EdDSA. */
   @Optional()
   @IsIn(ALGS, { message: `must be one of ${ALGS.join(', ')}` })
   @ApiProperty({ enum: ALGS, required: false })

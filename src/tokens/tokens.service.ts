@@ -6,13 +6,12 @@ import { Problem } from '../core/problems.js'
 import { LedgerService } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
+import { Settings } from '../platform/config/settings.js'
 import { Database } from '../platform/database/database.service.js'
-import { type Alg, LONGEST_TOKEN_S, SigningKeysService } from '../signing-keys/signing-keys.service.js'
+import { type Alg, SigningKeysService } from '../signing-keys/signing-keys.service.js'
 import { type TokenClaims, TokenFormatService } from '../signing-keys/token-format.service.js'
 import type { AccessToken, RevokedToken, SigningKey } from './tokens.dto.js'
 import { deleteExpired, insertRevoked } from './tokens.queries.js'
-
-const AGENT_TTL_S = 3600
 
 /** Short-lived tokens (rows AG-11 to AG-15). Making one writes nothing: it is worth no more than the key that made it. */
 @Injectable()
@@ -24,13 +23,15 @@ export class TokensService {
     private readonly keys: SigningKeysService,
     private readonly format: TokenFormatService,
     private readonly clock: Clock,
+    private readonly settings: Settings,
   ) {}
 
   /** A token for who has presented a key. */
-  async create(principal: Principal, alg: Alg): Promise<AccessToken> {
+  async create(principal: Principal, alg: Alg | undefined): Promise<AccessToken> {
     const claims = await this.claimsOf(principal)
-    const expires_in = claims.type === 'agent' ? AGENT_TTL_S : LONGEST_TOKEN_S
-    const access_token = await this.format.sign(claims, alg, expires_in)
+    const { jwt_agent_expire_s, jwt_admin_expire_s, jwt_algorithm } = this.settings
+    const expires_in = claims.type === 'agent' ? jwt_agent_expire_s : jwt_admin_expire_s
+    const access_token = await this.format.sign(claims, alg ?? jwt_algorithm, expires_in)
     return { access_token, token_type: 'bearer', expires_in }
   }
 

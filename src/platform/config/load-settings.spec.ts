@@ -129,6 +129,25 @@ it('reads limits, proxies and the words of other log systems', () => {
   expect(settings).toMatchObject({ trust_proxy_headers: 1, log_level: 'warn', port: 8000, host: '127.0.0.1' })
 })
 
+it('reads how tokens are signed and how long they live', () => {
+  expect(loadSettings({ DATA_DIR: data_dir })).toMatchObject({
+    jwt_algorithm: 'EdDSA',
+    jwt_agent_expire_s: 3600,
+    jwt_admin_expire_s: 28_800,
+  })
+  const JWT_ALGORITHM = 'RS256'
+  const own = loadSettings({ DATA_DIR: data_dir, JWT_ALGORITHM, JWT_AGENT_EXPIRE_SECONDS: '60' })
+  expect([own.jwt_algorithm, own.jwt_agent_expire_s]).toEqual(['RS256', 60])
+  for (const wrong of [
+    { JWT_ALGORITHM: 'none' },
+    { JWT_ALGORITHM: 'HS256' },
+    { JWT_AGENT_EXPIRE_SECONDS: '0' },
+    { JWT_ADMIN_EXPIRE_SECONDS: '86401' },
+  ]) {
+    expect(() => loadSettings({ DATA_DIR: data_dir, ...wrong })).toThrow(Object.keys(wrong)[0])
+  }
+})
+
 describe('the folder of the signer', () => {
   const dir = (environment: Record<string, string>) =>
     loadSettings({ DATA_DIR: data_dir, ...environment }).ledger_signer_dir

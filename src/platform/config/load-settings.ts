@@ -32,6 +32,7 @@ export function loadSettings(environment: Environment): Settings {
     ...metrics(reader),
     ...prefixes(reader),
     ...messages(reader, production),
+    ...tokens(reader),
     log_level: reader.oneOf('LOG_LEVEL', 'info', LOG_LEVELS, LOG_LEVEL_ALIASES),
     log_format: reader.oneOf('LOG_FORMAT', 'json', ['json', 'text'] as const),
     rate_limit_enabled: reader.boolean('RATE_LIMIT_ENABLED', true),
@@ -105,6 +106,16 @@ function trustProxy(reader: EnvironmentReader): Settings['trust_proxy_headers'] 
   if (proxies.every((proxy) => isProxy.test(proxy))) return proxies
   reader.refuse(name, text, 'must be true, false, a number of proxies, or their addresses')
   return false
+}
+
+function tokens(reader: EnvironmentReader) {
+  // Read in any case; RFC 8037 and RFC 7518 write them so.
+  const names = { eddsa: 'EdDSA', rs256: 'RS256' } as const
+  return {
+    jwt_algorithm: names[reader.oneOf('JWT_ALGORITHM', 'eddsa', ['eddsa', 'rs256'] as const)],
+    jwt_agent_expire_s: reader.integer('JWT_AGENT_EXPIRE_SECONDS', 3600, 60, DAY_S),
+    jwt_admin_expire_s: reader.integer('JWT_ADMIN_EXPIRE_SECONDS', 28_800, 60, DAY_S),
+  }
 }
 
 function localLease(reader: EnvironmentReader): number {

@@ -91,6 +91,13 @@ export class Settings {
   /** `LOG_FORMAT`: `json` (default) or `text`. */
   readonly log_format: 'json' | 'text'
 
+  /** `JWT_ALGORITHM`: how tokens are signed that ask for nothing else, `EdDSA` (default) or `RS256`. */
+  readonly jwt_algorithm: 'EdDSA' | 'RS256'
+  /** `JWT_AGENT_EXPIRE_SECONDS`: how long an agent's token lives, 60 s to a day. Default 3600. */
+  readonly jwt_agent_expire_s: number
+  /** `JWT_ADMIN_EXPIRE_SECONDS`: how long an administrator's token lives, 60 s to a day. Default 28800. */
+  readonly jwt_admin_expire_s: number
+
   /** `RATE_LIMIT_ENABLED`: default true. */
   readonly rate_limit_enabled: boolean
   /**
