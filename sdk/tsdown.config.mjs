@@ -11,7 +11,7 @@ const common = {
   // build.mjs does it once, before the first of these.
   clean: false,
   // What a program installs beside the SDK stays outside; src/core is ours and goes in.
-  deps: { neverBundle: [/^(ai|@langchain|@openai|@modelcontextprotocol)(\/|$)/] },
+  deps: { neverBundle: [/^(ai|@langchain|@openai|@modelcontextprotocol)(\/|$)/, /^node:/] },
 }
 
 export default defineConfig([
@@ -24,6 +24,8 @@ export default defineConfig([
     minify: { compress: true, mangle: true, codegen: { removeWhitespace: false } },
     entry: {
       index: 'src/index.ts',
+      // Needs Node; here so that its errors are the classes of the entry.
+      local: 'src/local.ts',
       'ai-sdk': 'src/adapters/ai-sdk.ts',
       langchain: 'src/adapters/langchain.ts',
       'openai-agents': 'src/adapters/openai-agents.ts',

@@ -238,6 +238,27 @@ it('is filtered by permission, team, agent and type, and walls organizations', a
   expect(names(streams.stranger)).toEqual([])
 })
 
+it('tells an agent that asks for it that its bundle may have changed, and nothing more', async () => {
+  const [ours, theirs] = [await bot('ops'), await bot('sales')]
+  const headers = { 'X-Agent-Key': ours.api_key }
+  const stream = await new Stream(`${app.url}/events?types=bundle`, headers).opened()
+  await ask(ours)
+  await as(owner).put(`/agents/${theirs.agent_id}/policy`, { allow: [{ action: 'canary' }] })
+  await as(owner).put(`/agents/${ours.agent_id}/policy`, { allow: [] })
+  await as(owner).put('/organization/policy', { deny: [{ action: 'canary' }] })
+  await as(owner).post('/kill-switch/activate', { scope: 'agent', target: ours.agent_id, reason: 'canary' })
+  await stream.count(3)
+  expect(stream.events.map(({ id, type, subject, data }) => ({ type, subject, data, id }))).toEqual(
+    stream.events.map(({ id }) => ({
+      type: 'dev.agentguard.bundle.changed.v1',
+      subject: undefined,
+      data: { index: Number(id) },
+      id,
+    })),
+  )
+  expect(stream.text).not.toContain('canary')
+})
+
 it('refuses like any route: no credentials, no permission, ids and types that are none', async () => {
   const key = await keyOf('approver')
   const statusOf = async (headers: Record<string, string>, query = '') =>

@@ -29,6 +29,7 @@ beforeAll(async () => {
     AGENTGUARD_URL: app.url,
     AGENTGUARD_ADMIN_KEY: app.admin_key,
     AGENTGUARD_AGENT_KEY: made.api_key,
+    AGENTGUARD_AGENT_ID: made.agent_id,
   }
 })
 afterAll(() => app?.close())
@@ -57,6 +58,10 @@ describe('the examples', () => {
       /^allow {2}read file document.txt[\s\S]*^deny {3}delete file old.txt[\s\S]*action.reported/m,
     ],
     ['approval', /^pending: AgentGuard: "send mail on ceo@example.com" waits/m],
+    [
+      'local',
+      /^read_file: the text of report.pdf\ndelete_file: AgentGuard denied.*\nsend_mail: .*approval of a person.*\ndecision.local delete file\ndecision.local read file$/m,
+    ],
     ['ai-sdk', /^read_file: the text of report.pdf\ndelete_file: AgentGuard denied/m],
     ['langgraph', /^read_file: the text of report.pdf\ndelete_file: .*AgentGuard denied/m],
     ['mcp-server', /^read_file: the text of report.pdf\ndelete_file: AgentGuard denied/m],

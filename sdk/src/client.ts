@@ -159,7 +159,8 @@ export class AgentGuard {
 const environment = (): Readonly<Record<string, string | undefined>> =>
   (globalThis as { process?: { env?: Record<string, string | undefined> } }).process?.env ?? {}
 
-function settingsOf(options: AgentGuardOptions) {
+/** What a transport is made of. @throws AgentGuardError for a setting that cannot work */
+export function settingsOf(options: AgentGuardOptions) {
   const env = environment()
   const named = options.agentKey ?? options.adminKey ?? options.token
   const agentKey = options.agentKey ?? (named === undefined ? env.AGENTGUARD_AGENT_KEY : undefined)

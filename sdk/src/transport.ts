@@ -133,7 +133,8 @@ export class Transport {
     try {
       const response = await this.#settings.fetch(url, { ...init, signal: clock.signal })
       const named = response.headers.get('X-Request-ID') ?? request_id
-      if (!response.ok) return { ok: false, error: await this.#problem(response, named) }
+      const unchanged = response.status === 304 && new Headers(init.headers).has('If-None-Match')
+      if (!response.ok && !unchanged) return { ok: false, error: await this.#problem(response, named) }
       const answer = { status: response.status, headers: response.headers, request_id: named }
       return { ok: true, value: await read(response, named), answer }
     } catch (error) {

@@ -3,7 +3,7 @@ import { Transform } from 'class-transformer'
 import { ArrayMaxSize, IsArray, Matches } from 'class-validator'
 import { Optional, QueryInt } from '../platform/http/fields.js'
 
-/** Names of entry types (`decision`, `kill`), of events (`decision.made`), or `checkpoint`. */
+/** Names of entry types (`decision`, `kill`), of events (`decision.made`), `checkpoint`, or, to agents, `bundle`. */
 export const TYPE_NAME = /^[a-z][a-z_]{0,63}(\.[a-z_]{1,64})?$/
 export const MAX_TYPES = 20
 

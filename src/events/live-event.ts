@@ -7,7 +7,7 @@ import type { HeadRow } from './events.queries.js'
 export interface LiveEvent {
   /** Index of the entry; null for a checkpoint, which is no entry and cannot be resumed from. */
   readonly index: number | null
-  readonly kind: EntryType | 'checkpoint'
+  readonly kind: EntryType | 'checkpoint' | 'bundle'
   /** `<noun>.<past>`. */
   readonly name: string
   readonly agent_id: string | null
@@ -25,6 +25,7 @@ const NEEDED: Readonly<Record<LiveEvent['kind'], Permission>> = {
   redaction: 'config-logs:read',
   epoch: 'config-logs:read',
   checkpoint: 'logs:read',
+  bundle: 'policies:read',
 }
 /** What an agent is told of: its own decisions, reports and approvals. */
 const OF_AGENTS: ReadonlySet<string> = new Set(['decision', 'action', 'approval'])
@@ -71,17 +72,48 @@ export function checkpointOf({ origin, checkpoint }: HeadRow): LiveEvent | null 
   return { index: null, kind: 'checkpoint', name, agent_id: null, team: null, json }
 }
 
-/** Whether this principal is sent this event: by permission, team, agent and what was asked for. */
+/** Entries that can change what an agent decides from. */
+const OF_BUNDLES: ReadonlySet<string> = new Set(['config', 'kill'])
+
+/**
+ * Tells an agent that its bundle may have changed, and nothing else: who changed what is not for agents. Made of every
+ * change of configuration that is not another agent's.
+ */
+function bundleChanged({ index, json }: LiveEvent): LiveEvent {
+  const { id, source, time } = JSON.parse(json) as { id: string; source: string; time: string }
+  const name = 'bundle.changed'
+  const event = {
+    specversion: '1.0',
+    id,
+    source,
+    type: `dev.agentguard.${name}.v1`,
+    time,
+    datacontenttype: 'application/json',
+    data: { index },
+  }
+  return { index, kind: 'bundle', name, agent_id: null, team: null, json: JSON.stringify(event) }
+}
+
+/** What this principal is sent of an event, if anything: by permission, team, agent and what was asked for. */
 export function filterOf(
   principal: Principal,
   types: readonly string[] | undefined,
-): (event: LiveEvent) => boolean {
+): (event: LiveEvent) => LiveEvent | null {
   const wanted = types && new Set(types)
   const asked = ({ kind, name }: LiveEvent) => !wanted || wanted.has(kind) || wanted.has(name)
   if (principal.kind === 'agent') {
-    return (event) => event.agent_id === principal.agent_id && OF_AGENTS.has(event.kind) && asked(event)
+    // Only who asks for it by name: to others it says nothing.
+    const bundles = wanted?.has('bundle') === true || wanted?.has('bundle.changed') === true
+    return (event) => {
+      const own = event.agent_id === principal.agent_id
+      if (bundles && OF_BUNDLES.has(event.kind) && (own || event.agent_id === null))
+        return bundleChanged(event)
+      return own && OF_AGENTS.has(event.kind) && asked(event) ? event : null
+    }
   }
   const team = teamOf(principal)
-  return (event) =>
-    principal.permissions.has(NEEDED[event.kind]) && (team === null || event.team === team) && asked(event)
+  return (event) => {
+    const reads = principal.permissions.has(NEEDED[event.kind]) && (team === null || event.team === team)
+    return reads && asked(event) ? event : null
+  }
 }

@@ -28,7 +28,8 @@ export class Subscriber {
     readonly principal: string,
     /** The index that it gets next. */
     public next: number,
-    private readonly wants: (event: LiveEvent) => boolean,
+    /** What it is sent of an event; null: nothing. */
+    private readonly wants: (event: LiveEvent) => LiveEvent | null,
     readonly sink: Sink,
     /** Asks again whether it may listen; rejects when it may not. */
     readonly admit: () => Promise<unknown>,
@@ -42,7 +43,8 @@ export class Subscriber {
         if (event.index < this.next) continue
         this.next = event.index + 1
       }
-      if (this.wants(event)) this.sink.send(event)
+      const wanted = this.wants(event)
+      if (wanted) this.sink.send(wanted)
     }
     return true
   }

@@ -6,7 +6,8 @@ import { callOf, Resource } from './resource.js'
 /** What is committed to the log, as it happens. */
 export class Events extends Resource {
   /**
-   * The events from now on, or after `last_event_id`, until the service ends the stream (it does at a restart). To go
+   * The events from now on, or after `last_event_id`, until the service ends the stream (it does at a restart) or
+   * `options.signal` does. To go
    * on without missing one: ask again with the `id` of the last event whose id is a number.
    * @example
    * for await (const event of client.events.stream({ types: 'decision,kill' })) console.log(event.type, event.data)
@@ -20,7 +21,7 @@ export class Events extends Resource {
     if (!value) throw unreadable('The stream has no body.', answer.request_id)
     const decoder = new TextDecoder()
     let text = ''
-    for await (const chunk of chunksOf(value)) {
+    for await (const chunk of chunksOf(value, options.signal)) {
       text += decoder.decode(chunk, { stream: true })
       const parts = text.split('\n\n')
       text = parts.pop() ?? ''
@@ -33,8 +34,15 @@ export class Events extends Resource {
   }
 }
 
-async function* chunksOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
+/** Ends with the stream, or with the signal: an answer that goes on outlives the call that asked for it. */
+async function* chunksOf(
+  stream: ReadableStream<Uint8Array>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, void> {
   const reader = stream.getReader()
+  const end = () => void reader.cancel().catch(() => {})
+  if (signal?.aborted) end()
+  signal?.addEventListener('abort', end, { once: true })
   try {
     for (;;) {
       const { done, value } = await reader.read()
@@ -42,6 +50,7 @@ async function* chunksOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uin
       yield value
     }
   } finally {
+    signal?.removeEventListener('abort', end)
     await reader.cancel().catch(() => {})
   }
 }
