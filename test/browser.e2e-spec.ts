@@ -1,31 +1,17 @@
-import { existsSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
+import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { type RunningApp, startApp } from './support/app.js'
+import { startBrowser, withBrowser } from './support/chromium.js'
 import { Client } from './support/client.js'
-import { firstOwner, PASSWORD } from './support/people.js'
+import { CLIENT, startIdentityProvider } from './support/identity-provider.js'
+import { firstOwner, PASSWORD, signIn as signInElsewhere, tokenOf } from './support/people.js'
 
-/**
- * What cookies and requests of other sites really do, in a real browser. Without one these tests say that they did not
- * run: CI has it.
- */
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium'
-const ARGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-]
+/** What cookies and requests of other sites really do, in a real browser. */
 const EMAIL = 'owner@example.com'
-const missing = !existsSync(CHROMIUM)
-if (missing) process.stderr.write(`\nNOT RUN: test/browser.e2e-spec.ts needs ${CHROMIUM} (or CHROMIUM=…)\n\n`)
-const suite = missing ? describe.skip : describe
-
 jest.setTimeout(120_000)
 
-suite('in a real browser', () => {
+withBrowser('people in a real browser', () => {
   let app: RunningApp
   let proxied: RunningApp
   let evil: Server
@@ -45,7 +31,7 @@ suite('in a real browser', () => {
       response.end('<title>another site</title>')
     })
     await new Promise<void>((resolve) => evil.listen(0, resolve))
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS })
+    browser = await startBrowser()
   })
   afterAll(async () => {
     await browser?.close()
@@ -166,5 +152,94 @@ suite('in a real browser', () => {
     expect(outcomes).toEqual(['refused', 'refused', 'refused', 'refused'])
     await page.goto(`${app.url}/docs`)
     expect(await me()).toBe(200)
+  })
+
+  /** What our own pages send with a change; the status of the answer. */
+  const change = (method: string, path: string, body?: object): Promise<number> =>
+    page.evaluate(
+      async ([sent, at, json]) => {
+        const headers = { 'Content-Type': 'application/json', 'X-AgentGuard-CSRF': '1' }
+        return (await fetch(at ?? '', { method: sent, headers, ...(json && { body: json }) })).status
+      },
+      [method, path, body && JSON.stringify(body)],
+    )
+
+  it('accepts an invitation by its link, whose token no server is sent, and signs in', async () => {
+    await signIn(app.url)
+    const email = 'guest@example.com'
+    const root = new Client(app.url, { 'X-Admin-Key': app.admin_key })
+    const { link } = (await root.post<{ link: string }>('/invitations', { email, roles: ['viewer'] })).body
+    const asked: string[] = []
+    page.on('request', (request) => asked.push(request.url() + (request.headers().referer ?? '')))
+    await page.goto(`${app.url}/docs${new URL(link).hash}`)
+    const token = await page.evaluate(() => window.location.hash.replace('#token=', ''))
+    expect(token).toBe(tokenOf(link))
+    const guest = { token, name: 'Guest', password: PASSWORD }
+    expect(await change('POST', '/invitations/accept', guest)).toBe(201)
+    expect(await change('POST', '/invitations/accept', guest)).toBe(404) // once
+    expect(asked.filter((url) => url.includes(token))).toEqual([])
+    expect(await change('POST', '/auth/login', { email, password: PASSWORD })).toBe(200)
+    expect(await page.evaluate(async () => (await (await fetch('/auth/me')).json()) as object)).toMatchObject(
+      {
+        member: { email, roles: ['viewer'] },
+      },
+    )
+  })
+
+  it('is signed out when its session is revoked from another browser, and signs in anew with another cookie', async () => {
+    await signIn(app.url)
+    const [first] = await context.cookies(app.url)
+    const session_id = await page.evaluate(
+      async () => ((await (await fetch('/auth/me')).json()) as { session_id: string }).session_id,
+    )
+    const elsewhere_in = await signInElsewhere(app.url, EMAIL)
+    expect((await elsewhere_in.delete(`/auth/sessions/${session_id}`)).status).toBe(204)
+    expect(await me()).toBe(401)
+    expect(await signIn(app.url)).toBe(200)
+    const [second] = await context.cookies(app.url)
+    expect(second?.value).not.toBe(first?.value)
+    expect(await me()).toBe(200)
+  })
+
+  it('signs in through a real OpenID provider, and only the browser that began the journey', async () => {
+    for (const level of ['warn', 'info'] as const) jest.spyOn(console, level).mockImplementation(() => {})
+    // The provider must know where to send people back to, so the port is chosen before.
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    await new Promise<void>((resolve) => server.close(() => resolve()))
+    const public_url = `http://127.0.0.1:${port}`
+    const people = { ada: { email: 'ada@example.com', email_verified: true, name: 'Ada' } }
+    const provider = await startIdentityProvider(people, `${public_url}/v1/auth/oidc/callback`)
+    const settings = { public_url, port, outbound_allow: ['127.0.0.1'], cors_origins: [] }
+    const house = await startApp({ settings })
+    try {
+      const root = new Client(public_url, { 'X-Admin-Key': house.admin_key })
+      const connection = { issuer: provider.issuer, ...CLIENT, default_roles: ['viewer'] }
+      expect((await root.put('/organization/single-sign-on', connection)).status).toBe(200)
+      const back = page.waitForRequest((request) => request.url().includes('/auth/oidc/callback?'))
+      await page.goto(`${public_url}/auth/oidc/start?organization=org_default`)
+      expect(new URL(page.url()).origin).toBe(provider.issuer)
+      const [journey] = await context.cookies(public_url)
+      expect(journey).toMatchObject({ name: 'agentguard_sign_on', httpOnly: true, sameSite: 'Lax' })
+      await page.fill('input[name=login]', 'ada')
+      await page.fill('input[name=password]', 'x')
+      await page.click('button[type=submit]')
+      const callback = (await back).url()
+      await page.waitForURL(`${public_url}/dashboard/`)
+      const ours = (await context.cookies(public_url)).filter(({ name }) => name.startsWith('agentguard'))
+      expect(ours.map(({ name }) => name)).toEqual(['agentguard_session'])
+      await page.goto(`${public_url}/docs`)
+      expect(await me()).toBe(200)
+      // Whoever is given the address of another's return has no cookie that fits.
+      const other = await browser.newContext()
+      const theirs = await other.newPage()
+      expect((await theirs.goto(callback))?.status()).toBe(401)
+      expect(await other.cookies(public_url)).toEqual([])
+      await other.close()
+    } finally {
+      await house.close()
+      await provider.close()
+    }
   })
 })

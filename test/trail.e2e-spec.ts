@@ -66,6 +66,7 @@ const LEAVES: Readonly<Record<string, readonly string[]>> = {
   Approvals_putSettings: ['approval_settings.updated'],
   Approvals_cancel: ['approval.cancelled'],
   Approvals_approve: ['approval.voted', 'approval.approved'],
+  Approvals_revoke: ['approval.revoked'],
   Approvals_deny: ['approval.voted', 'approval.denied'],
   Erasure_entry: ['payload.erased'],
   Erasure_agent: ['payload.erased'],
@@ -93,6 +94,8 @@ const SILENT: Readonly<Record<string, string>> = {
   Enforce_decideBatch: 'an agent’s: the decisions are the entries',
   Authzen_evaluate: 'an agent’s: the decision is the entry',
   Authzen_evaluateAll: 'an agent’s: the decisions are the entries',
+  AccessRequests_submit: 'an agent’s: approval.requested, or the decision that nobody need be asked',
+  AccessRequests_cancel: 'an agent’s: approval.cancelled, by the agent',
   Logs_report: 'an agent’s: the report is the entry',
   LocalDecisions_record: 'an agent’s: the decisions are the entries',
 }
@@ -199,9 +202,11 @@ async function idsFor(operation: Operation, caller: Caller, tenant: Tenant): Pro
     }
     case 'Approvals_cancel':
     case 'Approvals_approve':
+    case 'Approvals_revoke':
     case 'Approvals_deny': {
       const asked = { action: 'ask', resource: operation.id }
       const { body } = await tenant.agent.post<{ approval_id: string }>('/enforce', asked)
+      if (operation.id === 'Approvals_revoke') await made(`/approvals/${body.approval_id}/approve`, {})
       return { ...tenant.ids, approval_id: body.approval_id }
     }
     default:

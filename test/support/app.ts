@@ -47,7 +47,7 @@ export async function startApp(options: RunningAppOptions = {}): Promise<Running
     const app = await configureApp(
       testing.createNestApplication<NestExpressApplication>(new LaneAdapter(), APP_OPTIONS),
     )
-    await app.listen(0, '127.0.0.1')
+    await app.listen(settings.port, '127.0.0.1')
     const url = `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}`
     return {
       url,

@@ -49,7 +49,7 @@ export async function makeBelongings(admin: Client, team: string): Promise<Belon
     key: new Client(admin.url, { 'X-Admin-Key': api_key }),
     member: person.client,
     ids: {
-      ...{ team, agent_id, admin_id, role, approval_id, log_id: decision_id },
+      ...{ team, agent_id, admin_id, role, approval_id, task_id: approval_id, log_id: decision_id },
       key_id: bot.key_id ?? '',
       kill_id: kill.kill_id ?? '',
       webhook_id: webhook.webhook_id ?? '',
