@@ -11,6 +11,9 @@ import { ADMIN_KEY, enforce, makeAgent, startCerbos, startFloor, startService } 
 const round = (value, digits = 0) => (Number.isFinite(value) ? value.toFixed(digits) : '–')
 const say = (text) => process.stdout.write(`${text}\n`)
 
+/** What has just started is slow until its code is compiled. */
+const WARM_SECONDS = 5
+
 const SUBJECTS = {
   lane: ['AgentGuard, durable', () => startService('lane', { ENFORCE_LANE: 'on' })],
   express: ['AgentGuard, durable, lane off', () => startService('express', { ENFORCE_LANE: 'off' })],
@@ -104,7 +107,7 @@ export async function open({ seconds, rates }) {
   const service = await startService('open')
   const rows = []
   try {
-    await closedLoop(service, 32, 5)
+    await closedLoop(service, 32, WARM_SECONDS)
     for (const rate of rates) {
       const one = await openLoop(service, rate, seconds)
       say(`open loop ${rate}/s: p99 ${round(one.p99_ms, 1)} ms`)
@@ -135,6 +138,7 @@ export async function sizes({ seconds, rules, agents }) {
   const service = await startService('sizes')
   const [byRules, byAgents] = [[], []]
   try {
+    await closedLoop(service, 32, WARM_SECONDS)
     for (const count of rules) {
       const key = await makeAgent(service.base, policyOf(count), `rules-${count}`)
       const one = await closedLoop({ ...service, request: enforce(key) }, 32, seconds)
@@ -197,7 +201,7 @@ export async function ledger({ seconds, entries }) {
     const { bavail, bsize } = statfsSync(service.data)
     if (bavail * bsize < needed) throw new Error(`the log needs ${round(needed / 2 ** 30)} GiB of free disk`)
     await database.stopSigner()
-    await closedLoop(service, 32, 2)
+    await closedLoop(service, 32, WARM_SECONDS)
     const small = await closedLoop(service, 32, seconds)
     await fill(database, entries)
     behind = await treeBehind(database)
@@ -323,8 +327,10 @@ export async function batches({ seconds }) {
   const rows = []
   try {
     const one = JSON.parse(service.request.body)
+    const requestOf = (size) => ({ ...service.request, path: '/enforce/batch', body: JSON.stringify({ requests: Array(size).fill(one) }) }) // prettier-ignore
+    await closedLoop({ ...service, request: requestOf(10) }, 8, WARM_SECONDS)
     for (const size of [1, 10, 100]) {
-      const request = { ...service.request, path: '/enforce/batch', body: JSON.stringify({ requests: Array(size).fill(one) }) } // prettier-ignore
+      const request = requestOf(size)
       const result = await closedLoop({ ...service, request }, 8, seconds)
       say(`batches of ${size}: ${round(result.rps * size)} decisions/s`)
       rows.push([size, round(result.rps * size), round(result.p99_ms), round(result.server_us / size), round(result.postgres_us / size)]) // prettier-ignore

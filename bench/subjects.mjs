@@ -100,9 +100,19 @@ export async function startService(name, env = {}) {
     request: enforce(key),
     stop: async () => {
       await process_.stop()
+      await removeDatabase(data)
       rmSync(data, { recursive: true, force: true })
     },
   }
+}
+
+/** For root the database lies elsewhere, where it would stay: 16 GB after a large log. */
+async function removeDatabase(data) {
+  const { stopEmbeddedPostgres, removeEmbeddedPostgres } =
+    await import('../dist/src/platform/embedded-postgres/embedded-postgres.js')
+  const folder = path.join(data, 'postgres')
+  await stopEmbeddedPostgres(folder)
+  removeEmbeddedPostgres(folder)
 }
 
 /** Makes an agent with these rules; answers its key. */
