@@ -4,6 +4,7 @@ import { LedgerModule } from '../ledger/ledger.module.js'
 import { MailService } from './mail.service.js'
 import { NotificationsChannel } from './notifications.channel.js'
 import { NotificationsController } from './notifications.controller.js'
+import { OperatorWebhookChannel } from './operator-webhook.channel.js'
 import { NotificationsService } from './notifications.service.js'
 import { ChatUrlService } from './chat-url.service.js'
 
@@ -11,7 +12,13 @@ import { ChatUrlService } from './chat-url.service.js'
 @Module({
   imports: [LedgerModule, DeliveriesModule],
   controllers: [NotificationsController],
-  providers: [NotificationsService, NotificationsChannel, MailService, ChatUrlService],
+  providers: [
+    NotificationsService,
+    NotificationsChannel,
+    OperatorWebhookChannel,
+    MailService,
+    ChatUrlService,
+  ],
   exports: [MailService],
 })
 export class NotificationsModule {}

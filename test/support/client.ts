@@ -9,7 +9,7 @@ export interface Answer<T> {
 
 /** A problem document as tests compare it. */
 export interface ProblemBody {
-  type: string
+  readonly type: string
   readonly status: number
   readonly code: string
   readonly title: string

@@ -51,6 +51,8 @@ export function testSettings(overrides: Partial<Settings> = {}): Settings {
     public_url: 'https://agentguard.test',
     smtp_url: undefined,
     smtp_from: undefined,
+    webhook_url: undefined,
+    webhook_secret: undefined,
     outbound_allow: [],
     agent_id_prefix: 'agt_',
     api_key_prefix: 'agk_',

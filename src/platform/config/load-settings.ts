@@ -185,11 +185,17 @@ function messages(reader: EnvironmentReader, production: boolean) {
     )
   if (smtp_from !== undefined && !/^[^\r\n<>]*<?[^\s@<>]+@[^\s@<>]+>?$/.test(smtp_from))
     reader.refuse('SMTP_FROM', smtp_from, 'must be an address such as AgentGuard <agentguard@example.com>')
+  const webhook_url = reader.text('WEBHOOK_URL')
+  // Not quoted either: who knows the URL of an incoming webhook can use it.
+  if (webhook_url !== undefined && !/^https?:$/.test(URL.parse(webhook_url)?.protocol ?? ''))
+    reader.refuseSecret('WEBHOOK_URL', 'must look like https://hooks.example.com/agentguard')
+  const webhook_secret = reader.text('WEBHOOK_SECRET')
   const outbound_allow = reader.list('OUTBOUND_ALLOW', [])
   for (const wrong of parseAllowList(outbound_allow).wrong)
     reader.refuse('OUTBOUND_ALLOW', wrong, 'must be a network such as 10.0.0.0/8, an address or a host name')
   const local = production ? undefined : `http://localhost:${reader.text('PORT') ?? '8000'}`
-  return { public_url: public_url ?? local, smtp_url, smtp_from, outbound_allow }
+  const mail = { smtp_url, smtp_from }
+  return { public_url: public_url ?? local, ...mail, webhook_url, webhook_secret, outbound_allow }
 }
 
 function expiry(reader: EnvironmentReader) {

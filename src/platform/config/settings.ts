@@ -145,6 +145,10 @@ export class Settings {
   readonly smtp_url: string | undefined
   /** `SMTP_FROM`: the sender, `AgentGuard <agentguard@example.com>`. Required with `SMTP_URL`. */
   readonly smtp_from: string | undefined
+  /** `WEBHOOK_URL`: who is told of approvals in the default organization (row AG-84). A secret, as Slack's are. */
+  readonly webhook_url: string | undefined
+  /** `WEBHOOK_SECRET`: signs what goes to `WEBHOOK_URL`; without it, it is not signed. */
+  readonly webhook_secret: string | undefined
   /**
    * `OUTBOUND_ALLOW`: comma list of networks (`10.0.0.0/8`), addresses and host names (`hooks.internal`) of one's own
    * that webhooks may reach, although they are private. Also lifts the rule of https and of ordinary ports for them.
