@@ -1,5 +1,7 @@
-import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { request as httpRequest, type IncomingMessage, type Server } from 'node:http'
+import type { Socket } from 'node:net'
 import { WebSocket } from 'ws'
+import { EventsService } from '../src/events/events.service.js'
 import { type RunningApp, startApp } from './support/app.js'
 import { Client } from './support/client.js'
 import { until } from './support/proofs.js'
@@ -82,6 +84,7 @@ class Stream {
   text = ''
   headers: IncomingMessage['headers'] = {}
   private pending = ''
+  private response: IncomingMessage | undefined
   private readonly outgoing
 
   constructor(
@@ -93,6 +96,7 @@ class Stream {
     const resume = options.last_id === undefined ? {} : { 'Last-Event-ID': options.last_id }
     this.last_id = options.last_id
     this.outgoing = httpRequest(url, { headers: { ...headers, ...resume }, agent: false }, (response) => {
+      this.response = response
       this.status = response.statusCode ?? 0
       this.headers = response.headers
       response.setEncoding('utf8')
@@ -111,9 +115,16 @@ class Stream {
   }
 
   /** Waits for this many events. */
-  async count(count: number): Promise<Sent[]> {
-    await until(() => Promise.resolve(this.events.length >= count || null))
+  async count(count: number, timeout_ms?: number): Promise<Sent[]> {
+    await until(() => Promise.resolve(this.events.length >= count || null), timeout_ms)
     return this.events
+  }
+
+  /** Of one that was paused: begins to read. */
+  resume(): void {
+    const { response } = this
+    response?.on('data', (chunk: string) => this.take(chunk))
+    response?.resume()
   }
 
   cut(): void {
@@ -296,6 +307,82 @@ it('holds each principal to 50 streams', async () => {
   expect(streams.filter(({ status }) => status === 200)).toHaveLength(50)
   expect(streams.filter(({ status }) => status === 429)).toHaveLength(5)
   expect((await listen(owner)).status).toBe(200)
+})
+
+describe('many and slow clients', () => {
+  /** Big entries, a hundred in a commit. */
+  async function write(one: Bot, batches: number): Promise<number> {
+    const asking = new Client(app.url, { 'X-Agent-Key': one.api_key })
+    const requests = Array.from({ length: 100 }, (_, i) => ({
+      action: 'read:file',
+      resource: `s3://docs/${i}/${'x'.repeat(1_900)}`,
+    }))
+    let last = -1
+    for (let i = 0; i < batches; i++) {
+      const { body } = await asking.post<{ results: { log: { index: number } }[] }>('/enforce/batch', {
+        requests,
+      })
+      last = body.results.at(-1)?.log.index ?? last
+    }
+    return last
+  }
+
+  it('costs bounded memory to read nothing: it is cut off, others are not, and it resumes without loss', async () => {
+    const one = await bot()
+    const sockets = new Set<Socket>()
+    const server = app.app.getHttpServer() as Server
+    server.on('connection', (socket: Socket) => sockets.add(socket))
+    const first = await ask(one)
+    const slow = new Stream(`${app.url}/events?types=decision`, { 'X-Admin-Key': owner }, { paused: true })
+    await slow.opened()
+    const quick = await listen(owner, '?types=decision', app.url, String(first))
+    const streams = app.app.get(EventsService)
+    let most = 0
+    const watch = setInterval(() => {
+      for (const { writableLength } of sockets) most = Math.max(most, writableLength)
+    }, 5)
+    try {
+      const open_before = streams.count
+      let last = first
+      // As much as the buffers of the operating system take, and more.
+      const cut = () => streams.count < open_before
+      for (let i = 0; i < 30 && !cut(); i++) last = await write(one, 4)
+      await until(() => Promise.resolve(cut() || null), 40_000)
+      await quick.count(last - first, 40_000)
+      expect(quick.events.map(({ id }) => Number(id))).toEqual(
+        Array.from({ length: last - first }, (_, i) => first + 1 + i),
+      )
+      // 256 KiB, and what one more event and its frame are.
+      expect(most).toBeGreaterThan(0)
+      expect(most).toBeLessThan(300 * 1024)
+
+      slow.resume()
+      await until(() => Promise.resolve(slow.ended || null), 40_000)
+      const again = await listen(owner, '?types=decision', other.url, slow.last_id)
+      await again.count(last - Number(slow.last_id), 40_000)
+      const got = [...slow.events, ...again.events].map(({ id }) => Number(id))
+      expect(got).toEqual(Array.from({ length: last - first }, (_, i) => first + 1 + i))
+    } finally {
+      clearInterval(watch)
+    }
+  })
+
+  it('tells 200 subscribers on two replicas everything, in order', async () => {
+    const one = await bot()
+    const keys = await Promise.all(Array.from({ length: 4 }, () => keyOf('viewer')))
+    const streams = await Promise.all(
+      Array.from({ length: 200 }, (_, i) =>
+        listen(keys[i % 4] ?? '', '?types=decision', i % 2 ? app.url : other.url),
+      ),
+    )
+    expect(streams.filter(({ status }) => status !== 200)).toEqual([])
+    const written: number[] = []
+    for (let i = 0; i < 100; i++) written.push(await ask(one, i % 2 ? app.url : other.url))
+    for (const stream of streams) {
+      await until(() => Promise.resolve(stream.events.length >= written.length || null), 60_000)
+      expect(stream.events.map(({ id }) => Number(id))).toEqual(written)
+    }
+  })
 })
 
 describe('/ws', () => {

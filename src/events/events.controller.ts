@@ -54,8 +54,11 @@ export class EventsController {
 /** One response. What is sent before the head is out waits in it. */
 class ResponseSink implements Sink {
   private waiting: string[] | null = []
+  onDrained = () => undefined as void
 
-  constructor(private readonly response: Response) {}
+  constructor(private readonly response: Response) {
+    response.on('drain', () => this.onDrained())
+  }
 
   open(): void {
     this.response.writeHead(200, {

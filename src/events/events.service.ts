@@ -82,6 +82,10 @@ export class EventsService {
     const tail = this.tails.get(org_id) ?? new Tail(size, (from) => this.read(org_id, from))
     this.tails.set(org_id, tail)
     tail.subscribers.add(subscriber)
+    // Who reads as fast as it can is not held to one buffer a poll.
+    sink.onDrained = () => {
+      if (tail.isBehind) this.nudge(org_id)
+    }
     this.start()
     this.nudge(org_id)
     return () => this.remove(subscriber)
@@ -172,6 +176,10 @@ export class EventsService {
 
   private end(subscriber: Subscriber, reason: Ending): void {
     this.remove(subscriber)
+    const { org_id, principal, next } = subscriber
+    // Who reads nothing cannot be told why; the operator can.
+    if (reason === 'slow_consumer')
+      this.logger.warn({ org_id, principal, next }, 'a live stream took nothing for 10 s')
     subscriber.sink.end(reason)
   }
 

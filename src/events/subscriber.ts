@@ -11,6 +11,8 @@ export interface Sink {
   end(reason: Ending): void
   /** Bytes that the client has not taken yet. */
   readonly buffered: number
+  /** Called when it has taken everything: there is room again. */
+  onDrained: () => void
 }
 
 /** Above this nothing more is written until the client has read. */

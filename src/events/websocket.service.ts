@@ -86,6 +86,7 @@ class SocketSink implements Sink {
   private client: WebSocket | undefined
   private waiting: string[] = []
   private answered = true
+  onDrained = () => undefined as void
 
   open(client: WebSocket): void {
     this.client = client
@@ -100,7 +101,7 @@ class SocketSink implements Sink {
   }
 
   send({ json }: LiveEvent): void {
-    if (this.client) this.client.send(json)
+    if (this.client) this.client.send(json, () => this.buffered === 0 && this.onDrained())
     else this.waiting.push(json)
   }
 
