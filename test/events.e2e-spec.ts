@@ -330,7 +330,7 @@ describe('many and slow clients', () => {
   it('costs bounded memory to read nothing: it is cut off, others are not, and it resumes without loss', async () => {
     const one = await bot()
     const sockets = new Set<Socket>()
-    const server = app.app.getHttpServer() as Server
+    const server = app.app.getHttpServer()
     server.on('connection', (socket: Socket) => sockets.add(socket))
     const first = await ask(one)
     const slow = new Stream(`${app.url}/events?types=decision`, { 'X-Admin-Key': owner }, { paused: true })
