@@ -14,6 +14,8 @@ const common = {
   deps: { neverBundle: [/^(ai|@langchain|@openai|@modelcontextprotocol)(\/|$)/, /^node:/] },
 }
 
+const named = (template, chunk) => (typeof template === 'function' ? template(chunk) : template)
+
 export default defineConfig([
   {
     ...common,
@@ -33,6 +35,12 @@ export default defineConfig([
     },
     format: ['esm', 'cjs'],
     dts: true,
+    // In a folder of their own: the declarations that the entries share would be called `index.d.ts`, as the entry is.
+    outputOptions: ({ chunkFileNames, ...options }) => ({
+      ...options,
+      comments: false,
+      chunkFileNames: (chunk) => `shared/${named(chunkFileNames, chunk)}`,
+    }),
   },
   {
     ...common,

@@ -64,7 +64,7 @@ describe('the package', () => {
     }
     const load = (name: string): unknown => {
       const module = { exports: {} }
-      const local = (other: string) => load(other.slice(2))
+      const local = (other: string) => load(path.join(path.dirname(name), other))
       const context = createContext({ ...web, module, exports: module.exports, require: local })
       runInContext(dist(name), context)
       return module.exports
