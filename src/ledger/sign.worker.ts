@@ -107,7 +107,7 @@ export class SignWorker implements OnApplicationBootstrap {
     client.on('error', ignore)
     try {
       if (await checkpointQueries.lockSigner(client)) {
-        this.memory?.load() // whoever signed before has written since this process began
+        this.memory?.load(true) // whoever signed before has written since this process began
         return (this.session = client)
       }
     } catch (error) {

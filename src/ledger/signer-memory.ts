@@ -105,8 +105,12 @@ export class SignerMemory {
     this.lines = this.logs.size
   }
 
-  /** Reads the memory as it is on disk now. */
-  load(): void {
+  /**
+   * Reads the memory as it is on disk now.
+   * @param mend for the one process that may sign now: a last line that is not whole is dropped. For any other it may
+   * be a line that is just being written.
+   */
+  load(mend = false): void {
     const file = path.join(this.dir, MEMORY_FILE)
     const text = fs.existsSync(file) ? fs.readFileSync(file) : Buffer.alloc(0)
     const whole = text.lastIndexOf('\n') + 1
@@ -119,7 +123,7 @@ export class SignerMemory {
       this.logs.set(log.origin, log)
       this.lines++
     }
-    if (whole < text.length || !fs.existsSync(file)) writeWhole(file, text.subarray(0, whole))
+    if (mend && whole < text.length) writeWhole(file, text.subarray(0, whole))
     this.bytes = whole
   }
 }
@@ -149,12 +153,17 @@ function openKey(dir: string): KeyObject {
     throw new Error(`${file} is missing beside what it has signed: restore the folder of the signer`)
   }
   const { privateKey } = generateKeyPairSync('ed25519')
-  writeWhole(file, Buffer.from(privateKey.export({ type: 'pkcs8', format: 'pem' })))
+  try {
+    writeWhole(file, Buffer.from(privateKey.export({ type: 'pkcs8', format: 'pem' })), 'new')
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error
+    return openKey(dir) // another worker that starts at this moment was first
+  }
   return privateKey
 }
 
 /** A file that is whole or not there, also after a crash: its bytes are on disk before it has its name. */
-function writeWhole(file: string, bytes: Uint8Array): void {
+function writeWhole(file: string, bytes: Uint8Array, as: 'new' | 'instead' = 'instead'): void {
   const draft = `${file}.${process.pid}.${randomBytes(4).toString('hex')}`
   const handle = fs.openSync(draft, 'wx', 0o600)
   try {
@@ -163,7 +172,15 @@ function writeWhole(file: string, bytes: Uint8Array): void {
   } finally {
     fs.closeSync(handle)
   }
-  fs.renameSync(draft, file)
+  if (as === 'instead') fs.renameSync(draft, file)
+  else {
+    // Unlike a rename, a link replaces nothing.
+    try {
+      fs.linkSync(draft, file)
+    } finally {
+      fs.unlinkSync(draft)
+    }
+  }
   const folder = fs.openSync(path.dirname(file), 'r')
   try {
     fs.fsyncSync(folder)
