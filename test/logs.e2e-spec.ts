@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { Client as Postgres } from 'pg'
 import type { LogEntry } from '../src/logs/logs.dto.js'
 import { type RunningApp, startApp } from './support/app.js'
-import { Client, type ProblemBody } from './support/client.js'
+import { type Answer, Client, type ProblemBody } from './support/client.js'
 
 let app: RunningApp
 let admin: Client
@@ -288,5 +288,34 @@ describe('GET /logs (AG-71, AG-72)', () => {
     const wrongAdmin = client.with({ ...client.headers, 'X-Admin-Key': 'wrong' })
     expect((await wrongAdmin.get('/logs')).status).toBe(200) // the agent key is tried second
     expect((await none.with({ 'X-Admin-Key': 'wrong' }).get('/logs')).status).toBe(401)
+  })
+})
+
+describe('a page of large entries', () => {
+  it('ends after 4 MB of payloads, and the next one goes on where it ended', async () => {
+    const { client } = await makeAgent()
+    const metadata = { text: 'x'.repeat(60_000) }
+    const count = 80
+    for (let i = 0; i < count; i++) {
+      const { status } = await client.post('/logs', {
+        action: `read:${i}`,
+        allowed: true,
+        result: 'success',
+        metadata,
+      })
+      expect(status).toBe(201)
+    }
+    const seen: string[] = []
+    let pages = 0
+    for (let url: string | undefined = '/logs?limit=1000'; url; pages++) {
+      const { status, body, text, headers }: Answer<LogEntry[]> = await client.get<LogEntry[]>(url)
+      expect(status).toBe(200)
+      expect(text.length).toBeLessThan(5_000_000)
+      expect(body.every((entry) => JSON.stringify(entry.metadata) === JSON.stringify(metadata))).toBe(true)
+      seen.push(...body.map(({ action }) => action))
+      url = /<(\/v1)?([^>]+)>/.exec(headers.get('link') ?? '')?.[2]
+    }
+    expect(pages).toBe(2)
+    expect(seen).toEqual(Array.from({ length: count }, (_, i) => `read:${count - 1 - i}`))
   })
 })

@@ -1,8 +1,7 @@
 import type { Json } from '../core/ledger/canonical.js'
 import type { Entry } from '../core/ledger/entry.js'
+import { STATUS } from '../core/policy/stage.js'
 import type { LogEntry } from './logs.dto.js'
-
-const STATUS = { allow: 'allowed', deny: 'denied', pending: 'pending' } as const
 
 /** An entry as `GET /logs` shows it: the documented row of AG-70, and what its type adds. */
 export function toLogEntry(

@@ -32,7 +32,7 @@ export class LogsController {
    * Read the log, newest first.
    *
    * An agent sees its own entries. `X-Total-Count` is exact to 10,000 (`X-Total-Count-Relation: eq`), beyond that a
-   * lower bound (`gte`). Follow `Link: rel="next"` to page without skipping or repeating while entries are added.
+   * lower bound (`gte`). A page is shorter than `limit` when its payloads would have more than 4 MB. Follow `Link: rel="next"` to page without skipping or repeating while entries are added.
    */
   @Get()
   @Access('logs:read', 'either', { within_team: true })

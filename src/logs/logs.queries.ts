@@ -81,18 +81,25 @@ export async function countEntries(tx: Tx, filter: LogFilter, most: number): Pro
   return rows[0]?.count ?? 0
 }
 
-/** The sealed payloads of these entries; erased ones are missing. `months` leaves out other partitions. */
+/**
+ * The sealed payloads of these entries; erased ones are missing. `months` leaves out other partitions. From the newest
+ * on they have at most `most` bytes together, the first whatever it has: the body of the others is null, and unread.
+ */
 export async function selectPayloads(
   tx: Tx,
   org_id: string,
   indexes: readonly number[],
   months: readonly string[],
-): Promise<PayloadRow[]> {
+  most: number,
+): Promise<(Omit<PayloadRow, 'body'> & { readonly body: PayloadRow['body'] | null })[]> {
   if (indexes.length === 0) return []
-  return tx.$queryRaw<PayloadRow[]>`
-    SELECT index::float8 AS index, nonce, body, dek_id::text AS dek_id FROM ledger.ledger_payload
+  return tx.$queryRaw`
+    SELECT index::float8 AS index, nonce, dek_id::text AS dek_id,
+      CASE WHEN sum(octet_length(body)) OVER newest <= ${most} OR row_number() OVER newest = 1 THEN body END AS body
+    FROM ledger.ledger_payload
     WHERE org_id = ${org_id} AND index IN (${Prisma.join([...indexes])})
-      AND month IN (${Prisma.join(months.map((month) => Prisma.sql`${month}::date`))})`
+      AND month IN (${Prisma.join(months.map((month) => Prisma.sql`${month}::date`))})
+    WINDOW newest AS (ORDER BY index DESC)`
 }
 
 /** The verdict of one of the agent's own decisions; null when it has none with this id. */

@@ -4,6 +4,7 @@ import { readRequest } from '../core/policy/request.js'
 import { Problem } from '../core/problems.js'
 import { LedgerService, monthOf } from '../ledger/ledger.service.js'
 import { type AgentPrincipal, type Principal, teamOf } from '../platform/access/principal.js'
+import { Slices } from '../platform/clock/slices.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { Metrics } from '../platform/metrics/metrics.js'
 import { AgentLogService, type Attempt } from '../snapshots/agent-log.service.js'
@@ -14,6 +15,9 @@ import type { ListedType, ListLogsQuery, LogEntry, ReportActionDto } from './log
 import * as queries from './logs.queries.js'
 
 const DEFAULT_LIMIT = 100
+
+/** Payloads of one page together: a thousand of the largest would be 64 MB, several times over in memory. */
+const PAGE_BYTES = 4 * 1024 * 1024
 
 /** Which entries need more than `logs:read` (C40). */
 const NEEDED: Readonly<Record<ListedType, Permission>> = {
@@ -123,12 +127,12 @@ export class LogsService {
         items,
         total: Math.min(counted, COUNT_LIMIT),
         total_is_lower_bound: counted > COUNT_LIMIT,
-        next: rows.length > limit && last ? makeCursor(last.index) : null,
+        next: rows.length > items.length && last ? makeCursor(last.index) : null,
       }
     })
   }
 
-  /** Reads entries and opens their payloads. */
+  /** Reads entries and opens their payloads: as many as fit into a page, at least one. */
   private async open(tx: Tx, org_id: string, rows: readonly queries.EntryRow[]): Promise<LogEntry[]> {
     const entries = rows.map((row) => ({ index: row.index, entry: parseEntry(row.entry) }))
     const sealed = entries.filter(({ entry }) => entry.payload !== undefined)
@@ -138,17 +142,21 @@ export class LogsService {
       org_id,
       sealed.map(({ index }) => index),
       months,
+      PAGE_BYTES,
     )
     const payloads = new Map(found.map((row) => [row.index, row]))
-    return Promise.all(
-      entries.map(async ({ index, entry }) => {
-        const row = payloads.get(index)
-        if (!row) return toLogEntry(index, entry, null)
-        const at = Date.parse(entry.ts)
-        const payload = await this.ledger.sealer.open(org_id, entry.log, entry.id, at, row)
-        return toLogEntry(index, entry, payload)
-      }),
-    )
+    const items: LogEntry[] = []
+    const slices = new Slices()
+    for (const { index, entry } of entries) {
+      const row = payloads.get(index)
+      if (row?.body === null) break
+      const at = Date.parse(entry.ts)
+      const payload =
+        row && (await this.ledger.sealer.open(org_id, entry.log, entry.id, at, { ...row, body: row.body }))
+      items.push(toLogEntry(index, entry, payload ?? null))
+      await slices.pause()
+    }
+    return items
   }
 
   /** Whether the report disagrees with the decision it names; undefined when it names none. */
