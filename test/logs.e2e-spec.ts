@@ -305,7 +305,7 @@ describe('a page of large entries', () => {
       })
       expect(status).toBe(201)
     }
-    const seen: string[] = []
+    const seen: (string | null)[] = []
     let pages = 0
     for (let url: string | undefined = '/logs?limit=1000'; url; pages++) {
       const { status, body, text, headers }: Answer<LogEntry[]> = await client.get<LogEntry[]>(url)

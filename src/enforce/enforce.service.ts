@@ -11,7 +11,7 @@ import { encodeEntry } from '../core/ledger/entry.js'
 import { decide, type Decision, ENGINE, type Facts, factsNeeded } from '../core/policy/decide.js'
 import { recordedDecision, recordedFacts } from '../core/policy/replay.js'
 import { readRequest } from '../core/policy/request.js'
-import type { CanonicalRequest } from '../core/policy/stage.js'
+import { type CanonicalRequest, STATUS } from '../core/policy/stage.js'
 import { type FieldError, Problem } from '../core/problems.js'
 import { DECISION_MS, LedgerService } from '../ledger/ledger.service.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
@@ -32,7 +32,6 @@ import type { EnforceAnswer, EnforceDto } from './enforce.dto.js'
 const MAX_PAYLOAD_BYTES = 64 * 1024
 /** As many as a validation answer names elsewhere. */
 const MAX_ERRORS = 100
-const STATUS = { allow: 'allowed', deny: 'denied', pending: 'pending' } as const
 
 interface Asked {
   readonly request: CanonicalRequest

@@ -45,6 +45,17 @@ export class TestRedis {
     }
   }
 
+  /** Stands still: what is sent to it is taken by the kernel and answered by nobody. */
+  stall(): Promise<void> {
+    this.child?.kill('SIGSTOP')
+    return Promise.resolve()
+  }
+
+  goOn(): Promise<void> {
+    this.child?.kill('SIGCONT')
+    return Promise.resolve()
+  }
+
   /** `kill -9`: what it knew is gone. */
   async kill(): Promise<void> {
     const { child } = this

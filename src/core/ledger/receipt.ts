@@ -2,6 +2,7 @@
  * Checking a receipt: what `POST /enforce` answers with `Prefer: receipt`, and what `GET /logs/{log_id}/proof` gives.
  * It is a tlog-proof with the entry's bytes as its extra data, so one text and a trusted key are all that is needed.
  */
+import { STATUS } from '../policy/stage.js'
 import { err, ok, type Result } from '../result.js'
 import type { HashTools } from './check-entry.js'
 import { type CheckpointPolicy, parseCheckpoint, type VerifiedCheckpoint } from './checkpoint.js'
@@ -105,8 +106,6 @@ function originIn(checkpoint: string): string | null {
   const parsed = note.ok ? parseCheckpoint(note.value.text) : note
   return parsed.ok ? parsed.value.origin : null
 }
-
-const STATUS = { allow: 'allowed', deny: 'denied', pending: 'pending' } as const
 
 /** The first member of an answer that says something else than the entry; null when all of them agree. */
 function differingMember(answer: Members, index: number, entry: ReadEntry): string | null {

@@ -7,6 +7,12 @@ import type { ResourceReading } from './resource.js'
 /** What a rule can say about a request. The strictest one wins; none at all is a deny. */
 export type Effect = 'allow' | 'pending' | 'deny'
 
+/** What answers and rows call an effect. */
+export const STATUS = { allow: 'allowed', deny: 'denied', pending: 'pending' } as const satisfies Record<
+  Effect,
+  string
+>
+
 /** The order in which stages run. Only `rules` may allow; every other stage can only make the answer stricter. */
 export const STAGE_ORDER = ['kill', 'lifecycle', 'rules', 'temporal', 'code', 'compliance', 'risk'] as const
 export type StageName = (typeof STAGE_ORDER)[number]
