@@ -312,7 +312,7 @@ class Verifier:
                 self.kills.pop(kill["id"], None)
             else:
                 self.kills.setdefault(kill["id"], (index, kill["scope"], kill.get("target")))
-        elif entry["event"] == "decision.made" and entry["decision"]["effect"] == "allow":
+        elif entry["type"] == "decision" and entry["event"] != "decision.local" and entry["decision"]["effect"] == "allow":
             subject = entry["subject"]
             named = {"installation": None, "organization": None, "environment": subject.get("environment"),
                      "team": subject.get("team"), "agent": subject.get("agent_id"),
