@@ -33,8 +33,8 @@ it('documents every route under /v1 with a unique name, a problem answer, and wh
   for (const { path, operationId, responses } of all) {
     expect(path).toMatch(/^\/(v1|\.well-known|access\/v1)/)
     expect(operationId).toMatch(/^[A-Z][A-Za-z]+_[a-z][A-Za-z]*$/)
-    // AuthZEN's standard wants text.
-    const media = path.startsWith('/access/') ? 'text/plain' : 'application/problem+json'
+    // AuthZEN's standard wants text; its profile of access requests wants problem documents.
+    const media = path.startsWith('/access/v1/evaluation') ? 'text/plain' : 'application/problem+json'
     expect(JSON.stringify(responses.default)).toContain(media)
   }
 })
