@@ -298,6 +298,21 @@ ${more}`
     expect((await plan('--replace-inactive')).code).toBe(2)
   })
 
+  it('show what only the service may decide, also where nothing else changes', async () => {
+    const text = (more: string) =>
+      `version: 1\nmanages_teams: [online]\nagents:\n  - name: careful\n    owner_team: online\n    environment: dev\n    policy: {allow: [{action: read}]${more}}\n`
+    const yaml = file('online.yaml', text(''))
+    await json(['apply', '-f', yaml, '--yes'])
+    file('online.yaml', text(', require_online: [read, "send:*"]'))
+    expect((await cli(['plan', '-f', yaml])).out).toBe(
+      '~ policy of online/careful, now version 1\n    + require_online: read\n    + require_online: send:*\n',
+    )
+    await json(['apply', '-f', yaml, '--yes'])
+    expect((await cli(['plan', '-f', yaml, '--exit-code'])).code).toBe(0)
+    file('online.yaml', text(', require_online: ["send:*"]'))
+    expect((await cli(['plan', '-f', yaml])).out).toContain('    - require_online: read\n')
+  })
+
   it('refuse a name that two agents have, and a file with mistakes', async () => {
     for (let i = 0; i < 2; i++) await json(['agents', 'create', 'twin', '--team', 'planned'])
     const twins = 'version: 1\nagents: [{name: twin, owner_team: planned, environment: dev}]'

@@ -8,10 +8,13 @@ import { RULE_LISTS, type RuleList } from '../../../src/core/policy/codes.js'
 import { isZone } from '../../../src/platform/clock/zones.js'
 import { UsageError } from '../usage.js'
 
+/** `require_online` holds patterns of actions: each is shown as a rule that has nothing else. */
+const DIFFED = [...RULE_LISTS, 'require_online'] as const
+
 /** A rule that one document has and the other has not. */
 export interface RuleChange {
   readonly change: 'add' | 'remove'
-  readonly list: RuleList
+  readonly list: RuleList | 'require_online'
   readonly rule: Rule
 }
 
@@ -28,14 +31,19 @@ export function readPolicy(source: unknown, shown: string): PolicyDocument {
 
 /** Rule by rule; the order within a list decides nothing and is not compared. */
 export function diffPolicies(from: PolicyDocument | null, to: PolicyDocument): RuleChange[] {
-  return RULE_LISTS.flatMap((list) => {
-    const [before, after] = [counted(from?.[list] ?? []), counted(to[list])]
+  return DIFFED.flatMap((list) => {
+    const [before, after] = [counted(rulesOf(from, list)), counted(rulesOf(to, list))]
     return [
       ...missing(before, after).map((rule) => ({ change: 'remove' as const, list, rule })),
       ...missing(after, before).map((rule) => ({ change: 'add' as const, list, rule })),
     ]
   })
 }
+
+const rulesOf = (document: PolicyDocument | null, list: RuleChange['list']): readonly Rule[] =>
+  list === 'require_online'
+    ? (document?.require_online ?? []).map((action) => ({ action }))
+    : (document?.[list] ?? [])
 
 type Counted = Map<string, { rule: Rule; count: number }>
 
