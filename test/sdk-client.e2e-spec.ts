@@ -353,4 +353,43 @@ describe('the real service', () => {
     await admin.deleteAgent(made.agent_id)
     expect(await admin.getAgent(made.agent_id)).toMatchObject({ is_active: false })
   })
+
+  it('waits for people by the method names of AgentGuardClient, with a token that it keeps', async () => {
+    const admin = new AgentGuardClient(app.url, { adminKey: app.admin_key })
+    const made = await admin.createAgent('a', 't', 'dev')
+    await admin.setPolicy(made.agent_id, [], [], [{ action: 'send:*' }])
+    const sent: string[] = []
+    const watching: typeof fetch = (input, init) => {
+      const headers = new Headers(init?.headers)
+      sent.push(
+        `${headers.has('x-agent-key') ? 'key' : headers.get('authorization')} ${new URL(String(input)).pathname}`,
+      )
+      return fetch(input, init)
+    }
+    const agent = new AgentGuardClient(app.url, { agentKey: made.api_key, useToken: true, fetch: watching })
+    const { approval_id = '' } = await agent.enforce('send mail', 'mail://a')
+    await expect(agent.waitForApproval(approval_id, { timeoutMs: 30, pollMs: 20 })).rejects.toMatchObject({
+      name: 'TimeoutError',
+    })
+    expect((await admin.listApprovals({ status: 'pending' })).map((each) => each.approval_id)).toContain(
+      approval_id,
+    )
+    const waited = agent.waitForApproval(approval_id, { pollMs: 20 })
+    await admin.approveRequest(approval_id, 'it may')
+    expect(await waited).toMatchObject({ status: 'approved' })
+    expect(await admin.getApproval(approval_id)).toMatchObject({ decision_reason: 'it may' })
+    const second = await agent.enforce('send mail', 'mail://b')
+    await admin.denyRequest(second.approval_id ?? '', 'no')
+    expect(await agent.pollApproval(second.approval_id ?? '')).toMatchObject({ status: 'denied' })
+
+    const tokens = new Set(sent.filter((line) => line.startsWith('Bearer')).map((line) => line.split(' ')[1]))
+    expect(tokens.size).toBe(1)
+    expect(sent.filter((line) => line.endsWith('/v1/token'))).toHaveLength(1)
+    expect(await agent.revokeToken()).toMatchObject({ revoked: true })
+    expect(await agent.enforce('send mail', 'mail://b')).toMatchObject({ status: 'pending' })
+    expect(sent.filter((line) => line.endsWith('/v1/token'))).toHaveLength(2)
+    expect(() => new AgentGuardClient(app.url, { useToken: true, adminKey: 'a', agentKey: 'b' })).toThrow(
+      TypeError,
+    )
+  })
 })

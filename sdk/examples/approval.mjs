@@ -1,14 +1,23 @@
-// An action that a person must approve. Without waiting, the call throws and can be made again with the approval.
-import { AgentGuard, ApprovalPending } from '@agentguard/sdk'
+// An action that a person must approve. The agent waits; somebody decides; the very same call then runs, once.
+// Here the person is an administrator key in the same program: usually somebody clicks, or runs
+// `agentguard approvals approve <id>`.
+import { AgentGuard } from '@agentguard/sdk'
 
-const guard = new AgentGuard().guard({ waitForApproval: false }) // AGENTGUARD_AGENT_KEY, AGENTGUARD_URL
+const client = new AgentGuard() // AGENTGUARD_AGENT_KEY, AGENTGUARD_ADMIN_KEY, AGENTGUARD_URL
+const guard = client.guard({ waitForApproval: { timeoutMs: 60_000, pollMs: 200 } })
 const sendMail = guard.tool('send mail', async ({ to }) => `sent to ${to}`, { resource: ({ to }) => to })
 
-try {
-  console.log(await sendMail({ to: 'ceo@example.com' }))
-} catch (error) {
-  if (!(error instanceof ApprovalPending)) throw error
-  console.log(`pending: ${error.message}`)
-  // Later, when a person has approved: await sendMail.withApproval(error.approval_id)({ to: 'ceo@example.com' })
-  // Or wait right here: guard({ waitForApproval: { timeoutMs: 300_000, pollMs: 3_000 } })
+const sending = sendMail({ to: 'ceo@example.com' })
+const refused = sendMail({ to: 'everybody@example.com' }).catch((error) => `not sent: ${error.message}`)
+
+let decided = 0
+while (decided < 2) {
+  const { items } = await client.approvals.list({ status: 'pending' })
+  for (const { approval_id, resource } of items) {
+    if (resource === 'ceo@example.com') await client.approvals.approve(approval_id, { reason: 'he knows' })
+    else await client.approvals.deny(approval_id, { reason: 'never to everybody' })
+    decided++
+  }
 }
+console.log(await sending)
+console.log(await refused)
