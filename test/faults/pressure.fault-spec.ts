@@ -95,10 +95,19 @@ it('answers everybody but the poisoned, whose entry PostgreSQL refuses', async (
 })
 
 describe('connections', () => {
-  it('that the control plane has used up do not slow decisions', async () => {
+  it('that the control plane has used up do not slow decisions, but for those that need a person', async () => {
     const holder = await connected()
     await holder.query(`BEGIN; SELECT FROM agents FOR UPDATE`)
-    const load = fleet.load({ connections: 8 })
+    const [allowed = '', denied = '', pending = ''] = BODIES
+    let turn = 0
+    const load = fleet.load({
+      connections: 8,
+      request: () => ({ ...fleet.question(), body: turn++ % 2 ? allowed : denied }),
+    })
+    const asking = fleet.load({
+      connections: 2,
+      request: () => ({ ...fleet.question(), body: pending }),
+    })
     const began = performance.now()
     const answers = await Promise.all(
       Array.from({ length: 40 }, (_, i) =>
@@ -115,8 +124,10 @@ describe('connections', () => {
     const took_ms = Math.round(performance.now() - began)
     await holder.query('ROLLBACK')
     await holder.end()
-    await load.stop()
-    report(`control plane stuck for ${took_ms} ms (${JSON.stringify(count(answers))}): ${load.summary()}`)
+    await Promise.all([load.stop(), asking.stop()])
+    report(
+      `control plane stuck for ${took_ms} ms (${JSON.stringify(count(answers))}): ${load.summary()}; needing a person: ${asking.summary()}`,
+    )
     if (answers.includes('500'))
       report(
         fleet.first.log
@@ -129,6 +140,7 @@ describe('connections', () => {
     expect(load.statuses).toEqual(new Map([[200, load.acknowledged.length]]))
     expect(load.acknowledged.length).toBeGreaterThan(500)
     expect(load.slowest_ms).toBeLessThan(1_000)
+    expectAnswered(asking) // with 503 where it had to wait: asking people is a change, and changes were stuck
     await fleet.first.call('PATCH', `/agents/${fleet.agents[0]?.agent_id}`, { name: 'free again' })
     expectNothingLost(await fleet.evidence())
   })
