@@ -57,7 +57,7 @@ describe('the examples', () => {
       'quickstart',
       /^allow {2}read file document.txt[\s\S]*^deny {3}delete file old.txt[\s\S]*action.reported/m,
     ],
-    ['approval', /^sent to ceo@example.com\nnot sent: .*never to everybody/m],
+    ['approval', /^sent to ceo@example.com\nnot sent: AgentGuard denied .*the approval is denied/m],
     [
       'local',
       /^read_file: the text of report.pdf\ndelete_file: AgentGuard denied.*\nsend_mail: .*approval of a person.*\ndecision.local delete file\ndecision.local read file$/m,
