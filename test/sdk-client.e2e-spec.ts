@@ -362,7 +362,7 @@ describe('the real service', () => {
     const watching: typeof fetch = (input, init) => {
       const headers = new Headers(init?.headers)
       sent.push(
-        `${headers.has('x-agent-key') ? 'key' : headers.get('authorization')} ${new URL(String(input)).pathname}`,
+        `${headers.has('x-agent-key') ? 'key' : headers.get('authorization')} ${new URL(input instanceof Request ? input.url : input).pathname}`,
       )
       return fetch(input, init)
     }
