@@ -5,6 +5,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { AgentGuard } from '../sdk/src/index.js'
 import { buildSdk, CLI } from './support/sdk.js'
 import { type RunningApp, startApp } from './support/app.js'
 
@@ -311,6 +312,42 @@ ${more}`
     expect((await cli(['plan', '-f', yaml, '--exit-code'])).code).toBe(0)
     file('online.yaml', text(', require_online: ["send:*"]'))
     expect((await cli(['plan', '-f', yaml])).out).toContain('    - require_online: read\n')
+  })
+
+  it('invite people and change what they may do, once', async () => {
+    const text = (roles: string) =>
+      `version: 1\nmembers:\n  - {email: Ana@example.com, roles: ${roles}, team: planned}\n`
+    const yaml = file('people.yaml', text('[developer]'))
+    const shown = await cli(['plan', '-f', yaml, '--exit-code'])
+    expect([shown.code, shown.out]).toEqual([2, '+ member Ana@example.com (developer in planned)\n'])
+    interface Invited {
+      applied: { kind: string; invitation_id: string; link: string }[]
+    }
+    const { applied } = await json<Invited>(['apply', '-f', yaml, '--yes'])
+    expect(applied).toMatchObject([{ kind: 'invite', link: expect.stringContaining('#token=ivt_') }])
+    expect((await cli(['plan', '-f', yaml, '--exit-code'])).code).toBe(0)
+
+    file('people.yaml', text('[developer, auditor]'))
+    const again = await json<Invited>(['apply', '-f', yaml, '--yes'])
+    expect(again.applied[0]?.invitation_id).not.toBe(applied[0]?.invitation_id)
+    const [, token] = again.applied[0]?.link.split('#token=') ?? []
+    const client = new AgentGuard({ baseURL: app.url, adminKey: app.admin_key })
+    await client.invitations.accept({
+      token: token ?? '',
+      name: 'Ana',
+      password: 'plum-kettle-drift-82',
+    })
+    expect((await cli(['plan', '-f', yaml, '--exit-code'])).code).toBe(0)
+
+    file('people.yaml', text('[auditor]'))
+    expect((await cli(['plan', '-f', yaml])).out).toMatch(
+      /^~ member Ana@example.com: (auditor, developer|developer, auditor) in planned → auditor in planned\n$/,
+    )
+    await json(['apply', '-f', yaml, '--yes'])
+    const ana = await client.members.list().toArray()
+    expect(ana.find(({ email }) => email.toLowerCase() === 'ana@example.com')).toMatchObject({
+      roles: ['auditor'],
+    })
   })
 
   it('refuse a name that two agents have, and a file with mistakes', async () => {

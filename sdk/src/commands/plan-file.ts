@@ -12,15 +12,25 @@ export interface WantedAgent {
   readonly policy?: PolicyDocument
 }
 
+/** A person as the file wants them; invited when there is nobody of this address. */
+export interface WantedMember {
+  readonly email: string
+  readonly roles: readonly string[]
+  /** Null: of the whole organization. */
+  readonly team: string | null
+}
+
 /** `agentguard.yaml`, format 1. */
 export interface PlanFile {
+  readonly members: readonly WantedMember[]
   readonly agents: readonly WantedAgent[]
   /** Teams all of whose agents stand in the file: `--prune` deletes the others of these teams, and of no other. */
   readonly manages_teams: readonly string[]
 }
 
-const MEMBERS = ['version', 'agents', 'manages_teams']
+const MEMBERS = ['version', 'agents', 'manages_teams', 'members']
 const AGENT_MEMBERS = ['name', 'owner_team', 'environment', 'policy']
+const PERSON_MEMBERS = ['email', 'roles', 'team']
 
 /** An agent's stable name within a file: what it is called, and who answers for it. */
 export const identityOf = ({ name, owner_team }: { name: string; owner_team: string }): string =>
@@ -32,16 +42,41 @@ export async function readPlanFile(path: string): Promise<PlanFile> {
   const mistakes: string[] = []
   const file = objectOf(source, '(file)', MEMBERS, mistakes)
   if (file.version !== 1) mistakes.push('version: must be 1')
-  const listed = listOf(file.agents, 'agents', mistakes)
+  const listed = listOf(file.agents ?? (file.members ? [] : undefined), 'agents', mistakes)
   const agents = listed.map((agent, i) => agentOf(agent, `agents[${i}]`, mistakes))
   const manages_teams = listOf(file.manages_teams ?? [], 'manages_teams', mistakes).map((team, i) =>
     textOf(team, `manages_teams[${i}]`, mistakes),
   )
-  const names = agents.map(identityOf)
-  for (const [i, name] of names.entries())
-    if (names.indexOf(name) !== i) mistakes.push(`agents[${i}]: ${name} stands there twice`)
+  const members = listOf(file.members ?? [], 'members', mistakes).map((person, i) =>
+    personOf(person, `members[${i}]`, mistakes),
+  )
+  once(agents.map(identityOf), 'agents', mistakes)
+  once(
+    members.map(({ email }) => email.toLowerCase()),
+    'members',
+    mistakes,
+  )
   if (mistakes.length > 0) throw new UsageError(`${path}: ${mistakes.join('; ')}`)
-  return { agents, manages_teams }
+  return { agents, manages_teams, members }
+}
+
+function once(names: readonly string[], path: string, mistakes: string[]): void {
+  for (const [i, name] of names.entries())
+    if (names.indexOf(name) !== i) mistakes.push(`${path}[${i}]: ${name} stands there twice`)
+}
+
+function personOf(source: unknown, path: string, mistakes: string[]): WantedMember {
+  const person = objectOf(source, path, PERSON_MEMBERS, mistakes)
+  const roles = listOf(person.roles, `${path}.roles`, mistakes)
+  if (Array.isArray(person.roles) && roles.length === 0) mistakes.push(`${path}.roles: must name a role`)
+  return {
+    email: textOf(person.email, `${path}.email`, mistakes),
+    roles: roles.map((role, i) => textOf(role, `${path}.roles[${i}]`, mistakes)),
+    team:
+      person.team === undefined || person.team === null
+        ? null
+        : textOf(person.team, `${path}.team`, mistakes),
+  }
 }
 
 function agentOf(source: unknown, path: string, mistakes: string[]): WantedAgent {

@@ -2,6 +2,7 @@ import { type Command, EXIT, type Given, type Options } from './command.js'
 import { confirm } from './login.js'
 import { clean, colored, note, print, printJson } from './output.js'
 import { readPlanFile } from './plan-file.js'
+import { peopleSteps, type PersonDone, type PersonStep, placeText, takePerson } from './plan-members.js'
 import { type Done, type Step, stepsTo, take } from './plan-steps.js'
 import { printChanges } from './policy.js'
 
@@ -25,23 +26,27 @@ export const planCommands: readonly Command[] = [
   },
   {
     name: 'apply',
-    summary: 'makes agents and policies as a file says; doing it again changes nothing',
+    summary: 'makes agents, policies and people as a file says; doing it again changes nothing',
     options: {
       ...COMMON,
       'dry-run': { summary: 'only show what would change' },
       yes: { short: 'y', summary: 'do not ask first' },
     },
     details:
-      'Shows the changes and asks. Agents are matched by name and owner_team; one that is new gets a key, which is shown this once. What the file does not name stays as it is.',
+      'Shows the changes and asks. Agents are matched by name and owner_team; one that is new gets a key, which is shown this once. People are matched by email; who is new is invited. What the file does not name stays as it is.',
     run: apply,
   },
 ]
 
-const stepsFor = async (given: Given): Promise<Step[]> =>
-  stepsTo(await readPlanFile(given.required('file')), given.connect(), {
+async function stepsFor(given: Given): Promise<(Step | PersonStep)[]> {
+  const file = await readPlanFile(given.required('file'))
+  const connection = given.connect()
+  const steps = await stepsTo(file, connection, {
     prune: given.flag('prune'),
     replaceInactive: given.flag('replace-inactive'),
   })
+  return [...steps, ...(await peopleSteps(file.members, connection))]
+}
 
 async function apply(given: Given): Promise<number> {
   const steps = await stepsFor(given)
@@ -61,10 +66,10 @@ async function apply(given: Given): Promise<number> {
   }
   const connection = given.connect()
   const made = new Map<string, string>()
-  const applied: Done[] = []
+  const applied: (Done | PersonDone)[] = []
   try {
     for (const step of steps) {
-      const done = await take(step, connection, made)
+      const done = await ('agent' in step ? take(step, connection, made) : takePerson(step, connection))
       applied.push(done)
       // At once: a key that a later failure took along would be lost.
       if (!given.json) print(doneLine(done))
@@ -75,7 +80,7 @@ async function apply(given: Given): Promise<number> {
     if (remaining > 0)
       note(`${remaining} of ${steps.length} changes were not made. Look at the error, then apply again.`)
     else note(`${applied.length} changes were made.`)
-    if (applied.some(({ api_key }) => api_key !== undefined))
+    if (applied.some((done) => 'api_key' in done))
       note(
         'New keys are shown this once and are kept nowhere: put them where their agents read AGENTGUARD_AGENT_KEY.',
       )
@@ -83,7 +88,7 @@ async function apply(given: Given): Promise<number> {
   return EXIT.ok
 }
 
-function show(steps: readonly Step[]): void {
+function show(steps: readonly (Step | PersonStep)[]): void {
   if (steps.length === 0) return note('Nothing to change.')
   for (const step of steps) {
     switch (step.kind) {
@@ -101,11 +106,23 @@ function show(steps: readonly Step[]): void {
         break
       case 'delete':
         print(colored(clean(`- agent ${step.agent} (${step.agent_id})`), 31))
+        break
+      case 'invite':
+        print(colored(clean(`+ member ${step.member} (${placeText(step.to)})`), 32))
+        break
+      case 'member':
+        print(clean(`~ member ${step.member}: ${placeText(step.from)} → ${placeText(step.to)}`))
     }
   }
 }
 
-function doneLine({ kind, agent, agent_id, version, api_key }: Done): string {
+function doneLine(done: Done | PersonDone): string {
+  if ('member' in done) {
+    const { kind, member, member_id, invitation_id, link } = done
+    const words = [`${kind === 'invite' ? 'invited' : 'changed'}: ${member}`, member_id, invitation_id, link]
+    return clean(words.filter(Boolean).join('  '))
+  }
+  const { kind, agent, agent_id, version, api_key } = done
   const verbs = { create: 'made', update: 'changed', policy: 'policy set', delete: 'deleted' }
   const words = [
     `${verbs[kind]}: ${agent}`,
