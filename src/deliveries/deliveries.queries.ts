@@ -98,9 +98,9 @@ export async function selectEntries(
   without: readonly string[],
 ): Promise<LogRow[]> {
   return tx.$queryRaw<LogRow[]>`
-    SELECT index::float8 AS index, id::text AS id, entry FROM ledger.ledger_entry
+    SELECT index::float8 AS index, id::text AS id, entry FROM ledger.ledger_entry AS e
     WHERE org_id = ${org_id} AND index >= ${from} AND index < ${upto}
-      AND type <> ALL (${[...without]}::text[]) ORDER BY index`
+      AND type <> ALL (${[...without]}::text[]) ORDER BY e.index`
 }
 
 /** Entries of a time, in order, the first `most`. */
@@ -113,9 +113,9 @@ export async function selectEntriesBetween(
 ): Promise<LogRow[]> {
   const after = new Date(times.to.getTime() + 1)
   return tx.$queryRaw<LogRow[]>`
-    SELECT index::float8 AS index, id::text AS id, entry FROM ledger.ledger_entry
+    SELECT index::float8 AS index, id::text AS id, entry FROM ledger.ledger_entry AS e
     WHERE org_id = ${org_id} AND id >= ledger.uuid_floor(${times.from}) AND id < ledger.uuid_floor(${after})
-      AND type <> ALL (${[...without]}::text[]) ORDER BY index LIMIT ${most}`
+      AND type <> ALL (${[...without]}::text[]) ORDER BY e.index LIMIT ${most}`
 }
 
 /** One entry with its payload; null when it is beyond its retention. */

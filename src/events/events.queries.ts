@@ -37,8 +37,8 @@ export async function selectEntries(
   const { rows } = await client.query<{ index: number; entry: string }>({
     name: 'event_entries',
     text: `
-      SELECT index::float8 AS index, convert_from(entry, 'UTF8') AS entry FROM ledger.ledger_entry
-      WHERE org_id = $1 AND index >= $2 AND index < $2 + $3 ORDER BY index`,
+      SELECT index::float8 AS index, convert_from(entry, 'UTF8') AS entry FROM ledger.ledger_entry AS e
+      WHERE org_id = $1 AND index >= $2 AND index < $2 + $3 ORDER BY e.index`,
     values: [org_id, from, limit],
   })
   return rows

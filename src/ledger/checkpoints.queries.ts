@@ -28,7 +28,7 @@ export async function selectNewestCheckpoint(
 ): Promise<StoredCheckpoint | null> {
   const { rows } = await client.query<StoredCheckpoint>({
     name: 'ledger_checkpoint',
-    text: `SELECT ${CHECKPOINT} FROM ledger.ledger_checkpoint WHERE org_id = $1 AND epoch = $2 ORDER BY size DESC LIMIT 1`,
+    text: `SELECT ${CHECKPOINT} FROM ledger.ledger_checkpoint AS c WHERE org_id = $1 AND epoch = $2 ORDER BY c.size DESC LIMIT 1`,
     values: [org_id, epoch],
   })
   return rows[0] ?? null
@@ -41,7 +41,7 @@ export async function selectCheckpoints(
   epoch: number,
 ): Promise<StoredCheckpoint[]> {
   const { rows } = await client.query<StoredCheckpoint>(
-    `SELECT ${CHECKPOINT} FROM ledger.ledger_checkpoint WHERE org_id = $1 AND epoch = $2 ORDER BY size`,
+    `SELECT ${CHECKPOINT} FROM ledger.ledger_checkpoint AS c WHERE org_id = $1 AND epoch = $2 ORDER BY c.size`,
     [org_id, epoch],
   )
   return rows

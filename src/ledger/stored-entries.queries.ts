@@ -88,8 +88,8 @@ export async function selectStored(
 ): Promise<StoredEntry[]> {
   const { rows } = await client.query<StoredEntry>({
     name: 'ledger_stored',
-    text: `SELECT ${STORED} FROM ledger.ledger_entry
-           WHERE org_id = $1 AND index >= $2 AND index < $3 ORDER BY index, id`,
+    text: `SELECT ${STORED} FROM ledger.ledger_entry AS e
+           WHERE org_id = $1 AND index >= $2 AND index < $3 ORDER BY e.index, e.id`,
     values: [org_id, from, to],
   })
   return rows
@@ -179,7 +179,7 @@ export async function selectEpochEntry(
   epoch: number,
 ): Promise<number | null> {
   const { rows } = await client.query<{ index: number; entry: Buffer }>(
-    `SELECT index::float8 AS index, entry FROM ledger.ledger_entry WHERE org_id = $1 AND type = 'epoch' ORDER BY index`,
+    `SELECT index::float8 AS index, entry FROM ledger.ledger_entry AS e WHERE org_id = $1 AND type = 'epoch' ORDER BY e.index`,
     [org_id],
   )
   const found = rows.find(({ entry }) => {

@@ -60,7 +60,10 @@ function where(filter: LogFilter): Prisma.Sql {
   return Prisma.join(conditions, ' AND ')
 }
 
-/** Entries newest first, from below `before` (exclusive) when given. */
+/**
+ * Entries newest first, from below `before` (exclusive) when given. By the column, which has an index: a bare `index`
+ * would be the converted output column, for which the whole log is read and sorted.
+ */
 export async function selectEntries(
   tx: Tx,
   filter: LogFilter,
@@ -68,8 +71,8 @@ export async function selectEntries(
 ): Promise<EntryRow[]> {
   const before = page.before === undefined ? Prisma.empty : Prisma.sql` AND index < ${page.before}`
   return tx.$queryRaw<EntryRow[]>`
-    SELECT index::float8 AS index, entry FROM ledger.ledger_entry
-    WHERE ${where(filter)}${before} ORDER BY index DESC LIMIT ${page.limit} OFFSET ${page.offset}`
+    SELECT index::float8 AS index, entry FROM ledger.ledger_entry AS e
+    WHERE ${where(filter)}${before} ORDER BY e.index DESC LIMIT ${page.limit} OFFSET ${page.offset}`
 }
 
 /** How many entries match, counted to `most` and no further. */
