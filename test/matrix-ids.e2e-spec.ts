@@ -157,10 +157,14 @@ const long = (ids: Ids): string[] =>
     .filter((id) => id.length > 8 || /^(red|blue|gone)$/.test(id))
     .sort((one, other) => other.length - one.length)
 
-/** What an answer says, without what it names and without the place that a decision has in the caller's own log. */
+/**
+ * What an answer says, without what it names, the place that a decision has in the caller's own log, and the checkpoint
+ * of that log: it grows with every question of the other callers.
+ */
 function said(answer: Answer<unknown>, ...names: readonly string[]): Record<string, unknown> {
   const { text, ...rest } = withoutNames(answer, ...names) as { readonly text: string }
-  return { ...rest, text: text.replace(/"decision_id":"[0-9a-f-]+",|"index":\d+/g, '') }
+  const moving = /"decision_id":"[0-9a-f-]+",|"index":\d+|"checkpoint":\{[^}]*\}/g
+  return { ...rest, text: text.replace(moving, '') }
 }
 
 /** What two answers say, where they differ. */
