@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common'
 import { randomBytes } from 'node:crypto'
 import { ID_BYTES, makeId } from '../core/ids.js'
 import type { Subject } from '../core/ledger/entry.js'
-import { Problem } from '../core/problems.js'
+import { agentNotFound, Problem } from '../core/problems.js'
 import { KeysService } from '../keys/keys.service.js'
 import { LedgerService } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
@@ -152,7 +152,7 @@ export class AgentsService {
   async find(tx: Tx, principal: Principal, agent_id: string): Promise<Agent> {
     const where = { ...agentsWithin(principal), agent_id }
     const agent = await tx.agent.findFirst({ where, select: VIEW })
-    if (!agent) throw missing(agent_id)
+    if (!agent) throw agentNotFound(agent_id)
     return agent
   }
 
@@ -162,14 +162,14 @@ export class AgentsService {
    */
   async lock(tx: Tx, principal: Principal, agent_id: string): Promise<Agent> {
     const agent = await lockAgent(tx, agentsWithin(principal), agent_id)
-    if (!agent) throw missing(agent_id)
+    if (!agent) throw agentNotFound(agent_id)
     return agent
   }
 
   /** As `lock`, for changes that make no sense on an inactive agent: there it is not found either. */
   async lockActive(tx: Tx, principal: Principal, agent_id: string): Promise<Agent> {
     const agent = await this.lock(tx, principal, agent_id)
-    if (!agent.is_active) throw missing(agent_id)
+    if (!agent.is_active) throw agentNotFound(agent_id)
     return agent
   }
 
@@ -203,9 +203,6 @@ export const subjectOf = ({ agent_id, environment, owner_team }: Agent): Subject
   environment,
   team: owner_team,
 })
-
-const missing = (agent_id: string) =>
-  new Problem('agent_not_found', { detail: `Agent ${agent_id} not found` })
 
 const given = (changes: UpdateAgent): Partial<Recorded> =>
   Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined))

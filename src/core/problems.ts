@@ -100,6 +100,9 @@ export interface FieldError {
   code?: string
 }
 
+/** As many as an answer names: enough to repair an input by, and a hostile one makes no larger answer than request. */
+export const MAX_ERRORS = 100
+
 export interface ProblemOptions {
   /** What the caller should know or do next. Never internals. */
   detail?: string
@@ -135,6 +138,10 @@ export class Problem extends Error {
     this.extensions = options.extensions
   }
 }
+
+/** The same for an agent that is not there, of another organization or out of reach: nobody learns which. */
+export const agentNotFound = (agent_id: string): Problem =>
+  new Problem('agent_not_found', { detail: `Agent ${agent_id} not found` })
 
 /** RFC 9457 `type`: the registered one, else a URN of our own that never changes. */
 export function problemType(code: ProblemCode): string {

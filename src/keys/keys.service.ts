@@ -4,7 +4,7 @@ import { hashKey } from '../authentication/authentication.service.js'
 import { ID_BYTES, makeId } from '../core/ids.js'
 import { KEY_BYTES, keyPrefix, makeKey } from '../core/keys/key-format.js'
 import type { Subject } from '../core/ledger/entry.js'
-import { Problem } from '../core/problems.js'
+import { agentNotFound, Problem } from '../core/problems.js'
 import { actorOf, LedgerService } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
 import { agentsWithin } from '../platform/access/scope.js'
@@ -63,7 +63,7 @@ export class KeysService {
     const holder = { ...agentsWithin(principal), agent_id }
     const now = new Date(this.clock.now())
     return this.database.withOrg(principal, async (tx) => {
-      if ((await tx.agent.count({ where: holder })) === 0) throw missingAgent(agent_id)
+      if ((await tx.agent.count({ where: holder })) === 0) throw agentNotFound(agent_id)
       const rows = await tx.agentKey.findMany({
         where,
         select: VIEW,
@@ -82,7 +82,7 @@ export class KeysService {
   async revoke(principal: Principal, agent_id: string, key_id: string): Promise<void> {
     await this.database.withOrg(principal, async (tx) => {
       const holder = await lockKeyHolder(tx, agentsWithin(principal), agent_id)
-      if (!holder) throw missingAgent(agent_id)
+      if (!holder) throw agentNotFound(agent_id)
       const before = await find(tx, principal, agent_id, key_id)
       if (before.revoked_at) return
       const after = await this.end(tx, principal, key_id, { revoked_at: new Date(this.clock.now()) })
@@ -211,7 +211,7 @@ function endOf({ expires_at }: KeyRow, now: Date, overlap_seconds: number): KeyE
 
 async function activeHolder(tx: Tx, principal: Principal, agent_id: string): Promise<KeyHolder> {
   const holder = await lockKeyHolder(tx, agentsWithin(principal), agent_id)
-  if (!holder?.is_active) throw missingAgent(agent_id)
+  if (!holder?.is_active) throw agentNotFound(agent_id)
   return holder
 }
 
@@ -230,9 +230,6 @@ function withState(row: KeyRow, now: Date): Key {
   const expired = row.expires_at !== null && row.expires_at <= now
   return { ...row, state: row.revoked_at ? 'revoked' : expired ? 'expired' : 'active' }
 }
-
-const missingAgent = (agent_id: string) =>
-  new Problem('agent_not_found', { detail: `Agent ${agent_id} not found` })
 
 const subjectOf = ({ agent_id, environment, owner_team }: KeyHolder) => ({
   agent_id,

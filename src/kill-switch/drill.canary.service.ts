@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common'
 import { AgentsService } from '../agents/agents.service.js'
-import { Problem } from '../core/problems.js'
+import { agentNotFound, Problem } from '../core/problems.js'
 import { KeysService } from '../keys/keys.service.js'
 import { Authenticator } from '../platform/access/authenticator.js'
 import { type AgentPrincipal, type Principal, teamOf } from '../platform/access/principal.js'
@@ -51,7 +51,7 @@ export class DrillCanaryService {
     const { api_key, key_id } = await this.keys.create(principal, agent_id, { expires_at })
     try {
       const by = await this.authenticator.agent(api_key, 'decisions:create')
-      if (!by) throw new Problem('agent_not_found', { detail: `Agent ${agent_id} not found` })
+      if (!by) throw agentNotFound(agent_id)
       return await work(by)
     } finally {
       await this.keys.revoke(principal, agent_id, key_id)

@@ -1,7 +1,7 @@
 import type { Subject } from '../core/ledger/entry.js'
 import { compileDenyAction } from '../core/policy/pattern.js'
 import type { KillScope } from '../core/policy/stages/kill.js'
-import { Problem } from '../core/problems.js'
+import { agentNotFound, Problem } from '../core/problems.js'
 import type { Principal } from '../platform/access/principal.js'
 import { assertReaches, reaches } from '../platform/access/scope.js'
 import type { Tx } from '../platform/database/database.service.js'
@@ -65,7 +65,7 @@ export async function findTarget(
     case 'agent':
       return {
         columns: { ...NOTHING, agent_id: name },
-        subject: await lockAgentOf(tx, principal, name, missingAgent(name)),
+        subject: await lockAgentOf(tx, principal, name, agentNotFound(name)),
       }
     case 'key': {
       const missing = new Problem('key_not_found', { detail: `Key ${name} not found` })
@@ -101,7 +101,5 @@ export async function lockAgentOf(
   return subject
 }
 
-const missingAgent = (agent_id: string) =>
-  new Problem('agent_not_found', { detail: `Agent ${agent_id} not found` })
 const wrongTarget = (message: string) =>
   new Problem('validation_failed', { errors: [{ path: 'target', message }] })

@@ -5,7 +5,7 @@ import { ID_BYTES, makeId } from '../core/ids.js'
 import { canonicalize, type Json } from '../core/ledger/canonical.js'
 import type { Subject } from '../core/ledger/entry.js'
 import { canonicalDocument, compilePolicy } from '../core/policy/compile.js'
-import { Problem } from '../core/problems.js'
+import { MAX_ERRORS, Problem } from '../core/problems.js'
 import { actorOf, type Change, LedgerService } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
 import { reaches } from '../platform/access/scope.js'
@@ -21,8 +21,6 @@ import { lockOrganization, selectVersions } from './policies.queries.js'
 
 /** Larger documents are named in their entry by digest and version only. */
 const MAX_RECORDED_BYTES = 256 * 1024
-/** More would help nobody to repair a document, and could make a larger answer than request. */
-const MAX_ERRORS = 100
 
 type Document = Pick<Policy, 'allow' | 'deny' | 'require_approval' | 'require_online'>
 /** A document in its one canonical form: as it is stored, hashed, recorded and answered. */

@@ -3,7 +3,7 @@ import { DEFAULT_ORG_ID } from '../authentication/authentication.service.js'
 import { parseTilePath, type TilePath } from '../core/ledger/tiles.js'
 import { isUuid } from '../core/ids.js'
 import { isKeyName } from '../core/ledger/note.js'
-import { Problem } from '../core/problems.js'
+import { agentNotFound, Problem } from '../core/problems.js'
 import { LedgerService } from '../ledger/ledger.service.js'
 import { TreeService } from '../ledger/tree.service.js'
 import { type Principal, teamOf } from '../platform/access/principal.js'
@@ -143,7 +143,7 @@ export class ProofsService {
     if (teamOf(principal) === null) return
     const where = { ...agentsWithin(principal), agent_id }
     const count = await this.database.withOrg(principal, (tx) => tx.agent.count({ where }))
-    if (count === 0) throw new Problem('agent_not_found', { detail: `Agent ${agent_id} not found` })
+    if (count === 0) throw agentNotFound(agent_id)
   }
 
   /** @throws Problem `validation_failed` for a name that no key can have */

@@ -1,8 +1,5 @@
 import { ValidationPipe, type ValidationError } from '@nestjs/common'
-import { Problem, type FieldError } from '../../core/problems.js'
-
-/** Enough to repair a body by; a hostile one could otherwise make a larger answer than request. */
-const MAX_ERRORS = 100
+import { type FieldError, MAX_ERRORS, Problem } from '../../core/problems.js'
 
 /**
  * Validates bodies, queries and parameters against their DTO classes; unknown fields are refused. All errors at
