@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common'
 import { AskingService } from '../approvals/asking.service.js'
-import { canonicalize, type Json } from '../core/ledger/canonical.js'
+import type { Json } from '../core/ledger/canonical.js'
 import {
   type DecisionEncoder,
   decisionEncoder,
@@ -12,7 +12,7 @@ import { decide, type Decision, ENGINE, type Facts, factsNeeded } from '../core/
 import { recordedDecision, recordedFacts } from '../core/policy/replay.js'
 import { readRequest } from '../core/policy/request.js'
 import { type CanonicalRequest, STATUS } from '../core/policy/stage.js'
-import { type FieldError, Problem } from '../core/problems.js'
+import { type FieldError, MAX_ERRORS, Problem } from '../core/problems.js'
 import { DECISION_MS, LedgerService } from '../ledger/ledger.service.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { Deadline } from '../platform/clock/deadline.js'
@@ -22,16 +22,13 @@ import { Metrics, type PolicyOutcome } from '../platform/metrics/metrics.js'
 import {
   AgentLogService,
   type Attempt,
+  erasableOf,
   type PlacedDraft,
   type Recorded,
 } from '../snapshots/agent-log.service.js'
 import type { AgentSnapshot } from '../snapshots/snapshots.service.js'
 import type { Tx } from '../platform/database/database.service.js'
 import type { EnforceAnswer, EnforceDto } from './enforce.dto.js'
-
-const MAX_PAYLOAD_BYTES = 64 * 1024
-/** As many as a validation answer names elsewhere. */
-const MAX_ERRORS = 100
 
 interface Asked {
   readonly request: CanonicalRequest
@@ -92,7 +89,7 @@ export class EnforceService {
   }
 
   private asked(request: CanonicalRequest, at?: number): Asked {
-    return { request, payload: payloadOf(request, at) }
+    return { request, payload: erasableOf(request, at === undefined ? '' : `requests[${at}]: `) }
   }
 
   /** Decides, records and answers: every way to a decision ends here. */
@@ -264,22 +261,6 @@ function entryOf(
     ...(principal.request_id !== undefined && { request_id: principal.request_id }),
     ...(sealed && { payload: sealed.commitment }),
   }
-}
-
-/** The erasable members; null when there are none. */
-function payloadOf(
-  { arguments: args, context }: CanonicalRequest,
-  at?: number,
-): Readonly<Record<string, Json>> | null {
-  if (args === null && context === null) return null
-  const payload = { ...(args && { arguments: args }), ...(context && { context }) }
-  if (Buffer.byteLength(canonicalize(payload)) > MAX_PAYLOAD_BYTES) {
-    const which = at === undefined ? '' : `requests[${at}]: `
-    throw new Problem('payload_too_large', {
-      detail: `${which}arguments and context may have 64 KiB together.`,
-    })
-  }
-  return payload
 }
 
 function outcomeOf(decision: Decision): PolicyOutcome {

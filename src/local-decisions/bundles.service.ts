@@ -10,7 +10,7 @@ import {
   MANIFEST_TYPE,
   NONCE,
 } from '../core/policy/local.js'
-import { Problem } from '../core/problems.js'
+import { agentNotFound, Problem } from '../core/problems.js'
 import type { Principal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
 import { Settings } from '../platform/config/settings.js'
@@ -76,24 +76,21 @@ export class BundlesService {
   }
 
   private async snapshotFor(principal: Principal, agent_id: string): Promise<AgentSnapshot> {
-    const missing = () => new Problem('agent_not_found', { detail: `Agent ${agent_id} not found` })
     if (principal.kind === 'agent') {
-      if (principal.agent_id !== agent_id) throw missing()
+      if (principal.agent_id !== agent_id) throw agentNotFound(agent_id)
       if (this.settings.local_lease_ms === 0) {
         throw new Problem('forbidden', {
           detail: 'Agents may not decide by themselves here (LOCAL_LEASE_MS).',
         })
       }
-      const snapshot = await this.snapshots.confirmed(principal.key_hash)
-      if (!snapshot) throw new Problem('invalid_credentials')
-      return snapshot
+      return this.snapshots.assertConfirmed(principal)
     }
     if (!principal.permissions.has('agents:read')) {
       throw new Problem('forbidden', { detail: 'Bundles need policies:read and agents:read.' })
     }
     await this.database.withOrg(principal, (tx) => this.agents.find(tx, principal, agent_id))
     const snapshot = await this.snapshots.ofAgent(principal.org_id, agent_id)
-    if (!snapshot) throw missing()
+    if (!snapshot) throw agentNotFound(agent_id)
     return snapshot
   }
 

@@ -1,6 +1,5 @@
 import { Injectable } from '@nestjs/common'
 import { hash } from 'node:crypto'
-import { canonicalize, type Json } from '../core/ledger/canonical.js'
 import { type DecisionEntry, encodeEntry, type EntryDecision } from '../core/ledger/entry.js'
 import type { PolicyRef } from '../core/policy/decide.js'
 import {
@@ -16,20 +15,23 @@ import { recordedDecision, recordedFacts } from '../core/policy/replay.js'
 import { readRequest } from '../core/policy/request.js'
 import type { CanonicalRequest } from '../core/policy/stage.js'
 import { compileKills } from '../core/policy/stages/kill.js'
-import { type FieldError, Problem } from '../core/problems.js'
+import { agentNotFound, type FieldError, MAX_ERRORS, Problem } from '../core/problems.js'
 import { LedgerService } from '../ledger/ledger.service.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { Deadline } from '../platform/clock/deadline.js'
 import { Database } from '../platform/database/database.service.js'
-import { AgentLogService, type Attempt, type PlacedDraft } from '../snapshots/agent-log.service.js'
+import {
+  AgentLogService,
+  type Attempt,
+  erasableOf,
+  type PlacedDraft,
+} from '../snapshots/agent-log.service.js'
 import { SnapshotsService } from '../snapshots/snapshots.service.js'
 import type { Tx } from '../platform/database/database.service.js'
 import type { LocalDecisionDto, LocalDecisionsDto, RecordedDecisions } from './local-decisions.dto.js'
 import { advanceSpool, selectSpool } from './local-decisions.queries.js'
 import { StatementsService } from './statements.service.js'
 
-const MAX_PAYLOAD_BYTES = 64 * 1024
-const MAX_ERRORS = 100
 /** How often a spool may move under us: it is one agent's, and its batches come one after the other. */
 const MAX_TRIES = 3
 
@@ -73,9 +75,7 @@ export class RecordingService {
     agent_id: string,
     batch: LocalDecisionsDto,
   ): Promise<RecordedDecisions> {
-    if (principal.agent_id !== agent_id) {
-      throw new Problem('agent_not_found', { detail: `Agent ${agent_id} not found` })
-    }
+    if (principal.agent_id !== agent_id) throw agentNotFound(agent_id)
     const basis = await this.basisOf(principal, batch)
     const requests = readAll(batch.decisions, basis.lease)
     const deadline = new Deadline(RECORD_MS)
@@ -149,7 +149,7 @@ export class RecordingService {
     const derived = 'decision' in again ? recordedDecision(again.decision) : null
     const agrees = derived !== null && isSame(derived, stated)
     const facts = 'decision' in again && agrees ? recordedFacts({ kill }, again.decision) : undefined
-    const payload = payloadOf(request)
+    const payload = erasableOf(request)
     const { org_id } = principal
     const sealed = payload && (await this.ledger.sealer.seal(org_id, snapshot.log, id, now, payload))
     const { action, resource } = request
@@ -215,17 +215,6 @@ function readAll(decisions: readonly LocalDecisionDto[], lease: Lease): Canonica
 
 const isSame = (derived: EntryDecision, { effect, code, reason }: LocalDecisionDto): boolean =>
   derived.effect === effect && derived.code === code && derived.reason === reason
-
-/** The erasable members; null when there are none. */
-function payloadOf({ arguments: args, context }: CanonicalRequest): Readonly<Record<string, Json>> | null {
-  if (args === null && context === null) return null
-  const payload = { ...(args && { arguments: args }), ...(context && { context }) } as Record<string, Json>
-  if (Buffer.byteLength(canonicalize(payload)) > MAX_PAYLOAD_BYTES) {
-    const detail = 'arguments and context of a decision may have 64 KiB together.'
-    throw new Problem('payload_too_large', { detail })
-  }
-  return payload
-}
 
 const invalid = (path: string, message: string) =>
   new Problem('validation_failed', { errors: [{ path, message }] })

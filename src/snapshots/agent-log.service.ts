@@ -1,7 +1,6 @@
 import { Injectable } from '@nestjs/common'
 import { randomFillSync } from 'node:crypto'
 import { uuidv7 } from '../core/ids.js'
-import type { Json } from '../core/ledger/canonical.js'
 import { Problem } from '../core/problems.js'
 import { DecisionStale, type HotEntry, LedgerService, type SealedPayload } from '../ledger/ledger.service.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
@@ -10,9 +9,12 @@ import { Deadline } from '../platform/clock/deadline.js'
 import { Slices } from '../platform/clock/slices.js'
 import { within } from '../platform/clock/within.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
+import type { Erasable } from './erasable.js'
 import { Line } from './line.js'
 import { type AgentSnapshot, SnapshotsService } from './snapshots.service.js'
 import { SnapshotsWorker } from './snapshots.worker.js'
+
+export { type Erasable, erasableOf } from './erasable.js'
 
 /** How often an entry is made again because the configuration changed while it was made. */
 const MAX_TRIES = 3
@@ -31,9 +33,6 @@ export interface Attempt {
   readonly id: string
   readonly sealed: SealedPayload | null
 }
-
-/** The erasable members of an entry; undefined ones are left out, none at all or null means no payload. */
-export type Erasable = Readonly<Record<string, Json | undefined>> | null
 
 /** One entry to be made: `make` may run up to three times, the last answer counts. */
 export interface Making<T> {
