@@ -1,5 +1,6 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
 import { SYSTEM } from '../ledger/ledger.service.js'
+import { Loop } from '../platform/clock/loop.js'
 import { Database } from '../platform/database/database.service.js'
 import { Shutdown } from '../platform/http/shutdown.js'
 import { selectDue } from './approvals.queries.js'
@@ -16,54 +17,32 @@ const MOST_A_ROUND = 200
 @Injectable()
 export class ApprovalsWorker implements OnApplicationBootstrap {
   private readonly logger = new Logger(ApprovalsWorker.name)
-  private timer: NodeJS.Timeout | undefined
-  private running: Promise<void> = Promise.resolve()
-  private stopped = false
-  private failing = false
+  private readonly loop = new Loop('approvals expire', this.logger, async () =>
+    (await this.round()) === MOST_A_ROUND ? 0 : LOOK_MS,
+  )
 
   constructor(
     private readonly database: Database,
     private readonly life: ApprovalLifeService,
     shutdown: Shutdown,
   ) {
-    shutdown.onClose('work', 'approvals', async () => {
-      this.stopped = true
-      clearTimeout(this.timer)
-      await this.running
-    })
+    shutdown.onClose('work', 'approvals', () => this.loop.stop())
   }
 
   onApplicationBootstrap(): void {
-    this.schedule(0)
+    this.loop.start(0)
   }
 
   /** Moves on every approval whose time is over. Returns how many were due. */
   async round(): Promise<number> {
     const due = await selectDue(this.database.background, MOST_A_ROUND)
     for (const { org_id, approval_id } of due) {
-      if (this.stopped) break
+      if (this.loop.stopped) break
       await this.database.withOrg({ org_id }, async (tx) => {
         const held = await this.life.hold(tx, org_id, approval_id)
         if (held) await this.life.happen(tx, held, { kind: 'time' }, { actor: SYSTEM, reason: null })
       })
     }
     return due.length
-  }
-
-  private schedule(delay_ms: number): void {
-    if (this.stopped) return
-    this.timer = setTimeout(() => {
-      this.running = this.round().then(
-        (due) => this.next(null, due === MOST_A_ROUND ? 0 : LOOK_MS),
-        (error: unknown) => this.next(error, LOOK_MS),
-      )
-    }, delay_ms).unref()
-  }
-
-  private next(error: unknown, delay_ms: number): void {
-    if (error && !this.failing && !this.stopped) this.logger.warn({ err: error }, 'approvals do not expire')
-    if (!error && this.failing) this.logger.log('approvals expire again')
-    this.failing = Boolean(error)
-    this.schedule(delay_ms)
   }
 }

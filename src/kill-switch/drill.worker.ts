@@ -1,5 +1,6 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
 import { Clock } from '../platform/clock/clock.js'
+import { Loop } from '../platform/clock/loop.js'
 import { Database } from '../platform/database/database.service.js'
 import { Shutdown } from '../platform/http/shutdown.js'
 import { selectLeftDrills } from './kill-switch.queries.js'
@@ -13,8 +14,10 @@ const LEFT_AFTER_MS = 30_000
 @Injectable()
 export class KillDrillWorker implements OnApplicationBootstrap {
   private readonly logger = new Logger(KillDrillWorker.name)
-  private timer: NodeJS.Timeout | undefined
-  private running: Promise<void> = Promise.resolve()
+  private readonly loop = new Loop('drills that were left are ended', this.logger, async () => {
+    await this.round()
+    return LOOK_MS
+  })
 
   constructor(
     private readonly database: Database,
@@ -22,18 +25,11 @@ export class KillDrillWorker implements OnApplicationBootstrap {
     private readonly clock: Clock,
     shutdown: Shutdown,
   ) {
-    shutdown.onClose('work', 'drills of the kill switch', () => {
-      clearInterval(this.timer)
-      return this.running
-    })
+    shutdown.onClose('work', 'drills of the kill switch', () => this.loop.stop())
   }
 
   onApplicationBootstrap(): void {
-    this.timer = setInterval(() => {
-      this.running = this.round().catch((error: unknown) =>
-        this.logger.warn({ err: error }, 'switches that drills left could not be ended'),
-      )
-    }, LOOK_MS).unref()
+    this.loop.start(LOOK_MS)
   }
 
   /** Ends every switch of a drill that is older than a drill can be. */
