@@ -6,10 +6,11 @@ import {
   type Destination,
   linkTo,
   type Outcome,
+  outcomeOf,
 } from '../deliveries/deliveries.service.js'
 import { Settings } from '../platform/config/settings.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
-import { Outbound, OutboundError } from '../platform/outbound/outbound.service.js'
+import { Outbound } from '../platform/outbound/outbound.service.js'
 import { MailService } from './mail.service.js'
 import { ChatUrlService, type StoredNotifications } from './chat-url.service.js'
 import { mailText, noticeOf, slackMessage } from './texts.js'
@@ -82,15 +83,7 @@ export class NotificationsChannel implements Channel, OnModuleInit {
     const body = JSON.stringify(slackMessage(noticeOf(entry), linkTo(entry, this.settings.public_url)))
     const headers = { 'content-type': 'application/json' }
     const url = this.urls.open(org_id, row.slack_url)
-    try {
-      const answer = await this.outbound.post({ url, headers, body, timeout_ms: TIMEOUT_MS, signal })
-      const { status: response_status, retry_after } = answer
-      if (response_status >= 200 && response_status < 300) return { result: 'delivered', response_status }
-      return { result: 'failed', response_status, retry_after, error: `the chat answered ${response_status}` }
-    } catch (error) {
-      if (error instanceof OutboundError) return { result: 'failed', error: error.message }
-      throw error
-    }
+    return outcomeOf(this.outbound.post({ url, headers, body, timeout_ms: TIMEOUT_MS, signal }), 'the chat')
   }
 }
 

@@ -10,10 +10,11 @@ import {
   factsOf,
   linkTo,
   type Outcome,
+  outcomeOf,
 } from '../deliveries/deliveries.service.js'
 import { Settings } from '../platform/config/settings.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
-import { Outbound, OutboundError } from '../platform/outbound/outbound.service.js'
+import { Outbound } from '../platform/outbound/outbound.service.js'
 import { noticeOf, slackMessage } from './texts.js'
 
 const ID = 'opr_webhook'
@@ -79,16 +80,8 @@ export class OperatorWebhookChannel implements Channel, OnModuleInit, OnApplicat
         : this.message(entry, org_id, log_index),
     )
     const headers = { 'content-type': 'application/json', 'webhook-id': entry.id, ...this.signature(body) }
-    try {
-      const answer = await this.outbound.post({ url, headers, body, timeout_ms: TIMEOUT_MS, signal })
-      const { status: response_status, retry_after } = answer
-      if (response_status >= 200 && response_status < 300) return { result: 'delivered', response_status }
-      const error = `the receiver answered ${response_status}`
-      return { result: 'failed', response_status, retry_after, error }
-    } catch (error) {
-      if (error instanceof OutboundError) return { result: 'failed', error: error.message }
-      throw error
-    }
+    const posted = this.outbound.post({ url, headers, body, timeout_ms: TIMEOUT_MS, signal })
+    return outcomeOf(posted, 'the receiver')
   }
 
   /** A receiver that fails is tried again and then given up; there is nothing to disable. */
