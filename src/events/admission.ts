@@ -2,10 +2,9 @@ import type { IncomingMessage } from 'node:http'
 import { Injectable } from '@nestjs/common'
 import type { Express, Request } from 'express'
 import type { AccessRule } from '../platform/access/access.decorator.js'
-import { credentialsOf, saysWho } from '../platform/access/credentials.js'
+import { presentedBy } from '../platform/access/credentials.js'
 import { Gatekeeper } from '../platform/access/gatekeeper.js'
 import type { Principal } from '../platform/access/principal.js'
-import { sessionOf } from '../platform/access/session-cookie.js'
 import { Settings } from '../platform/config/settings.js'
 
 /** What `@Access` says of `GET /events`; `/ws` is not a route and asks itself. */
@@ -21,10 +20,7 @@ export class Admission {
 
   /** @throws Problem as `Gatekeeper.admit` */
   admit(request: Request, ip: string | undefined): Promise<Principal> {
-    const keys = credentialsOf(request)
-    const nokeys = !saysWho(keys)
-    const credentials = nokeys ? { ...keys, session: sessionOf(request, this.settings) } : keys
-    return this.gatekeeper.admit(LISTEN, credentials, ip)
+    return this.gatekeeper.admit(LISTEN, presentedBy(request, this.settings), ip)
   }
 }
 

@@ -4,10 +4,9 @@ import type { Request } from 'express'
 import { Settings } from '../config/settings.js'
 import { idOf } from '../http/request-id.js'
 import { ACCESS, type AccessRule } from './access.decorator.js'
-import { credentialsOf, saysWho } from './credentials.js'
+import { presentedBy, saysWho } from './credentials.js'
 import { Gatekeeper } from './gatekeeper.js'
 import type { WithPrincipal } from './principal.js'
-import { sessionOf } from './session-cookie.js'
 
 /** First guard of every route: reads the route's `@Access` and leaves the principal on the request. */
 @Injectable()
@@ -27,11 +26,8 @@ export class AccessGuard implements CanActivate {
     if (!rule) throw new Error(`${context.getClass().name}.${context.getHandler().name} declares no @Access`)
     if (rule.by === 'public') return true
     const request = context.switchToHttp().getRequest<Request & WithPrincipal>()
-    const keys = credentialsOf(request)
-    const nokeys = !saysWho(keys)
-    // Browsers send cookies unasked; who sends a key says whom they want to be.
-    const credentials = nokeys ? { ...keys, session: sessionOf(request, this.settings) } : keys
-    const nobody = nokeys && credentials.session === undefined
+    const credentials = presentedBy(request, this.settings)
+    const nobody = !saysWho(credentials) && credentials.session === undefined
     if (nobody && rule.open_with && this.settings[rule.open_with]) return true
     const principal = await this.gatekeeper.admit(rule, credentials, request.ip)
     request.principal = { ...principal, request_id: idOf(request) }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
+import type { Request } from 'express'
 import { Problem } from '../../core/problems.js'
-import type { SessionCredential } from './session-cookie.js'
+import { type SessionCredential, sessionOf, type Web } from './session-cookie.js'
 
 export const ADMIN_HEADER = 'x-admin-key'
 export const AGENT_HEADER = 'x-agent-key'
@@ -29,7 +30,17 @@ export function credentialsOf(request: IncomingMessage): Credentials {
   }
 }
 
-/** Whether a request says itself who asks, so that a cookie, which browsers send unasked, is not looked at. */
+/**
+ * The same, with a browser's session where the request does not say itself who asks: browsers send cookies unasked, who
+ * sends a key says whom they want to be.
+ * @throws as `credentialsOf`
+ */
+export function presentedBy(request: Request, settings: Web): Credentials {
+  const keys = credentialsOf(request)
+  return saysWho(keys) ? keys : { ...keys, session: sessionOf(request, settings) }
+}
+
+/** Whether a request says itself who asks. */
 export const saysWho = ({ admin, agent, bearer }: Credentials): boolean =>
   admin !== undefined || agent !== undefined || bearer !== undefined
 

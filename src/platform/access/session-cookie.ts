@@ -14,7 +14,8 @@ const SESSION = 'agentguard_session'
 const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
 const LOCAL_HOST = /^(localhost|[a-z0-9-]+\.localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i
 
-type Web = Pick<Settings, 'public_url' | 'cors_origins'>
+/** The settings that say which pages are ours. */
+export type Web = Pick<Settings, 'public_url' | 'cors_origins'>
 
 /** A session as a browser presents it. */
 export interface SessionCredential {
