@@ -49,7 +49,7 @@ export class AgentApprovalsService {
     request: CanonicalRequest,
   ): Promise<Result<OwnApproval, Unrelated>> {
     const { org_id, agent_id } = principal
-    await this.assertConfirmed(principal)
+    await this.snapshots.assertConfirmed(principal)
     if (!isUuid(decision_id)) return err('unknown')
     return this.database.withOrg(principal, async (tx) => {
       const stored = await selectSealed(tx, org_id, decision_id)
@@ -68,7 +68,7 @@ export class AgentApprovalsService {
 
   /** One of the agent's own. @throws Problem `unknown_task`, also for another agent's; `invalid_credentials` */
   async get(principal: AgentPrincipal, approval_id: string): Promise<OwnApproval> {
-    await this.assertConfirmed(principal)
+    await this.snapshots.assertConfirmed(principal)
     return this.database.withOrg(principal, async (tx) => viewOf(await this.own(tx, principal, approval_id)))
   }
 
@@ -92,7 +92,7 @@ export class AgentApprovalsService {
     reason: string | null,
   ): Promise<OwnApproval> {
     const { org_id, agent_id } = principal
-    await this.assertConfirmed(principal)
+    await this.snapshots.assertConfirmed(principal)
     const outcome = await this.database.withOrg(principal, async (tx) => {
       await lockAsker(tx, org_id, agent_id)
       await this.own(tx, principal, approval_id)
@@ -110,11 +110,6 @@ export class AgentApprovalsService {
     const row = await readApproval(tx, org_id, id)
     if (row?.agent_id !== agent_id) throw missing(id)
     return row
-  }
-
-  /** Nothing is appended here that would compare versions again: ask what is true now. */
-  private async assertConfirmed({ key_hash }: AgentPrincipal): Promise<void> {
-    if (!(await this.snapshots.confirmed(key_hash))) throw new Problem('invalid_credentials')
   }
 }
 

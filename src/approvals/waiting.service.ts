@@ -72,9 +72,9 @@ export class WaitingService {
   }
 
   private async look(principal: AgentPrincipal, approval_id: string): Promise<ApprovalState> {
-    const { org_id, agent_id, key_hash } = principal
+    const { org_id, agent_id } = principal
     // Nothing is appended here that would compare versions again: ask what is true now.
-    if (!(await this.snapshots.confirmed(key_hash))) throw new Problem('invalid_credentials')
+    await this.snapshots.assertConfirmed(principal)
     const row = await this.database.withOrg(principal, (tx) =>
       tx.approval.findFirst({ where: { org_id, agent_id, approval_id } }),
     )

@@ -6,6 +6,7 @@ import { type CompiledPolicy, compilePolicy } from '../core/policy/compile.js'
 import type { Facts, PolicyRef } from '../core/policy/decide.js'
 import type { AgentFacts } from '../core/policy/stage.js'
 import { compileKills } from '../core/policy/stages/kill.js'
+import { Problem } from '../core/problems.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { within } from '../platform/clock/within.js'
 import { isZone } from '../platform/clock/zones.js'
@@ -85,6 +86,16 @@ export class SnapshotsService {
       versions.organization === known.versions.organization &&
       versions.installation === known.versions.installation
     return same && known.not_after === null ? known : this.reload(key_hash)
+  }
+
+  /**
+   * The same for a caller that was admitted.
+   * @throws Problem `invalid_credentials` when key, agent or organization are not active any more
+   */
+  async assertConfirmed({ key_hash }: AgentPrincipal): Promise<AgentSnapshot> {
+    const snapshot = await this.confirmed(key_hash)
+    if (!snapshot) throw new Problem('invalid_credentials')
+    return snapshot
   }
 
   /**
