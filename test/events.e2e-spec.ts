@@ -379,7 +379,9 @@ describe('many and slow clients', () => {
     const written: number[] = []
     for (let i = 0; i < 100; i++) written.push(await ask(one, i % 2 ? app.url : other.url))
     for (const stream of streams) {
-      await until(() => Promise.resolve(stream.events.length >= written.length || null), 60_000)
+      const isDone = () => stream.ended || stream.events.length >= written.length || null
+      await until(() => Promise.resolve(isDone()), 60_000)
+      expect(stream.reason).toBeUndefined()
       expect(stream.events.map(({ id }) => Number(id))).toEqual(written)
     }
   })

@@ -17,6 +17,7 @@ const NUDGE_MS = 20
 const BEAT_MS = 15_000
 /** A revoked key or session hears nothing more after this. */
 const ADMIT_MS = 4_000
+const ADMIT_TOGETHER = 4
 /** Without the log for so long, clients are sent elsewhere. */
 const BLIND_MS = 10_000
 
@@ -42,6 +43,7 @@ export class EventsService {
   private timer: NodeJS.Timeout | undefined
   private nudged: NodeJS.Timeout | undefined
   private polling = false
+  private admitting = false
   private beat_at = 0
   private admit_at = 0
   private seen_at = 0
@@ -128,9 +130,9 @@ export class EventsService {
     const now = performance.now()
     for (const subscriber of this.all()) if (subscriber.isStuck(now)) this.end(subscriber, 'slow_consumer')
     if (now - this.seen_at > BLIND_MS) this.endAll('failed')
-    if (now - this.admit_at > ADMIT_MS) {
+    if (now - this.admit_at > ADMIT_MS && !this.admitting) {
       this.admit_at = now
-      for (const subscriber of this.all()) void this.admitAgain(subscriber)
+      void this.admitAll()
     }
     if (now - this.beat_at > BEAT_MS) {
       this.beat_at = now
@@ -159,6 +161,17 @@ export class EventsService {
       this.polling = false
     }
     for (const [org_id, tail] of this.tails) if (tail.isBehind) this.nudge(org_id)
+  }
+
+  /** Asks for a few at a time: who listens must not take every connection from who decides. */
+  private async admitAll(): Promise<void> {
+    this.admitting = true
+    const left = this.all().values()
+    const ask = async (): Promise<void> => {
+      for (const subscriber of left) await this.admitAgain(subscriber)
+    }
+    await Promise.all(Array.from({ length: ADMIT_TOGETHER }, ask))
+    this.admitting = false
   }
 
   /** Closed by default: also a question that could not be answered ends the stream. */
