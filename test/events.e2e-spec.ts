@@ -6,8 +6,6 @@ import { type RunningApp, startApp } from './support/app.js'
 import { Client } from './support/client.js'
 import { until } from './support/proofs.js'
 
-jest.setTimeout(120_000)
-
 interface Bot {
   agent_id: string
   key_id: string
@@ -63,15 +61,19 @@ async function bot(owner_team = 'ops', key = owner): Promise<Bot> {
   return body
 }
 
-const ask = async ({ api_key }: Bot, url = app.url): Promise<number> => {
-  const { body } = await new Client(url, { 'X-Agent-Key': api_key }).post<{ log: { index: number } }>(
-    '/enforce',
-    {
-      action: 'read:file',
-      context: { secret: 'erasable-text' },
-    },
-  )
-  return body.log.index
+/** Asks as a client does: again, where a busy machine could not record the decision in its two seconds. */
+async function asked<T>({ api_key }: Bot, url: string, path: string, body: object): Promise<T> {
+  const agent = new Client(url, { 'X-Agent-Key': api_key })
+  return until(async () => {
+    const answer = await agent.post<T>(path, body)
+    if (answer.status !== 200 && answer.status !== 503) throw new Error(answer.text)
+    return answer.status === 200 ? answer.body : null
+  })
+}
+
+const ask = async (one: Bot, url = app.url): Promise<number> => {
+  const body = { action: 'read:file', context: { secret: 'erasable-text' } }
+  return (await asked<{ log: { index: number } }>(one, url, '/enforce', body)).log.index
 }
 
 /** A server-sent event stream as a client reads it: the last id, and what came. */
@@ -188,12 +190,7 @@ it('resumes without loss or repetition: 2,000 entries over 2 replicas, and the c
   let last = String((await ask(one)) - 1)
   let writing = true
   const work = Array.from({ length: 8 }, async (_, i) => {
-    // A busy machine may refuse some (503): what counts is what was answered.
-    while (written.length < 2_000)
-      await ask(one, i % 2 ? app.url : other.url).then(
-        (at) => written.push(at),
-        () => null,
-      )
+    while (written.length < 2_000) written.push(await ask(one, i % 2 ? app.url : other.url))
   })
   const done = Promise.all(work).then(() => (writing = false))
   const received: number[] = []
@@ -234,6 +231,8 @@ it('is filtered by permission, team, agent and type, and walls organizations', a
   await streams.owner.count(4)
   await streams.kills.count(1)
   await streams.lead.count(2)
+  await streams.viewer.count(2)
+  await streams.agent.count(1)
   const names = (stream: Stream) => stream.events.map(({ data }) => data.event)
   expect(names(streams.owner)).toEqual([
     'decision.made',
@@ -312,17 +311,15 @@ it('holds each principal to 50 streams', async () => {
 describe('many and slow clients', () => {
   /** Big entries, a hundred in a commit. */
   async function write(one: Bot, batches: number): Promise<number> {
-    const asking = new Client(app.url, { 'X-Agent-Key': one.api_key })
     const requests = Array.from({ length: 100 }, (_, i) => ({
       action: 'read:file',
       resource: `s3://docs/${i}/${'x'.repeat(1_900)}`,
     }))
     let last = -1
     for (let i = 0; i < batches; i++) {
-      const { body } = await asking.post<{ results: { log: { index: number } }[] }>('/enforce/batch', {
-        requests,
-      })
-      last = body.results.at(-1)?.log.index ?? last
+      type Batch = { results: { log: { index: number } }[] }
+      const { results } = await asked<Batch>(one, app.url, '/enforce/batch', { requests })
+      last = results.at(-1)?.log.index ?? last
     }
     return last
   }
@@ -378,11 +375,13 @@ describe('many and slow clients', () => {
     expect(streams.filter(({ status }) => status !== 200)).toEqual([])
     const written: number[] = []
     for (let i = 0; i < 100; i++) written.push(await ask(one, i % 2 ? app.url : other.url))
+    const [first = 0, last = 0] = [written[0], written.at(-1)]
     for (const stream of streams) {
-      const isDone = () => stream.ended || stream.events.length >= written.length || null
-      await until(() => Promise.resolve(isDone()), 60_000)
-      expect(stream.reason).toBeUndefined()
-      expect(stream.events.map(({ id }) => Number(id))).toEqual(written)
+      await until(() => Promise.resolve(Number(stream.last_id ?? -1) >= last || stream.reason || null))
+      expect(stream.reason).toBeUndefined() // none of them was sent away meanwhile
+      // Nothing but decisions was written: every index once, in order.
+      const ids = stream.events.map(({ id }) => Number(id))
+      expect(ids).toEqual(Array.from({ length: last + 1 - first }, (_, i) => first + i))
     }
   })
 })

@@ -17,8 +17,12 @@ const NUDGE_MS = 20
 const BEAT_MS = 15_000
 /** A revoked key or session hears nothing more after this. */
 const ADMIT_MS = 4_000
-const ADMIT_TOGETHER = 4
-/** Without the log for so long, clients are sent elsewhere. */
+/**
+ * Streams that are asked about at a time: they must not take every connection from who decides, and a question that
+ * stands in line behind all the others could run out of time.
+ */
+const ADMIT_AT_ONCE = 4
+/** Without the log for so long, or without an answer about their credentials, clients are sent elsewhere. */
 const BLIND_MS = 10_000
 
 /** In one process; each replica has its own. */
@@ -43,9 +47,10 @@ export class EventsService {
   private timer: NodeJS.Timeout | undefined
   private nudged: NodeJS.Timeout | undefined
   private polling = false
-  private admitting = false
   private beat_at = 0
   private admit_at = 0
+  /** Streams that are still to be asked about in this turn; null between turns. */
+  private unasked: Subscriber[] | null = null
   private seen_at = 0
 
   constructor(
@@ -130,10 +135,13 @@ export class EventsService {
     const now = performance.now()
     for (const subscriber of this.all()) if (subscriber.isStuck(now)) this.end(subscriber, 'slow_consumer')
     if (now - this.seen_at > BLIND_MS) this.endAll('failed')
-    if (now - this.admit_at > ADMIT_MS && !this.admitting) {
+    if (now - this.admit_at > ADMIT_MS && !this.unasked) {
       this.admit_at = now
-      void this.admitAll()
+      void this.admitAllAgain()
     }
+    // Closed by default: whoever could not be asked about in time.
+    if (now - this.admit_at > BLIND_MS)
+      for (const subscriber of this.unasked?.splice(0) ?? []) this.end(subscriber, 'failed')
     if (now - this.beat_at > BEAT_MS) {
       this.beat_at = now
       for (const { sink, next } of this.all()) sink.beat(next - 1)
@@ -163,15 +171,18 @@ export class EventsService {
     for (const [org_id, tail] of this.tails) if (tail.isBehind) this.nudge(org_id)
   }
 
-  /** Asks for a few at a time: who listens must not take every connection from who decides. */
-  private async admitAll(): Promise<void> {
-    this.admitting = true
-    const left = this.all().values()
+  private async admitAllAgain(): Promise<void> {
+    const unasked = (this.unasked = this.all())
     const ask = async (): Promise<void> => {
-      for (const subscriber of left) await this.admitAgain(subscriber)
+      for (let one = unasked.shift(); one; one = unasked.shift())
+        if (this.isOpen(one)) await this.admitAgain(one)
     }
-    await Promise.all(Array.from({ length: ADMIT_TOGETHER }, ask))
-    this.admitting = false
+    await Promise.all(Array.from({ length: ADMIT_AT_ONCE }, ask))
+    this.unasked = null
+  }
+
+  private isOpen(subscriber: Subscriber): boolean {
+    return this.tails.get(subscriber.org_id)?.subscribers.has(subscriber) ?? false
   }
 
   /** Closed by default: also a question that could not be answered ends the stream. */

@@ -69,6 +69,24 @@ const APP_LIMITS = {
   lock_timeout: 4_000,
 }
 
+/** What `pg` says when a connection took longer to be made than the pool waits. */
+const TOO_SLOW = /timeout exceeded when trying to connect|connection timeout/
+
+/**
+ * The first connection of a pool. What a decision may wait for one (a second) says nothing about a start: a machine that
+ * is busy starting everything at once makes its first connections slowly, and the process must not end for that.
+ */
+async function firstConnection(pool: Pool, until: number): Promise<void> {
+  for (;;) {
+    try {
+      const client = await pool.connect()
+      return client.release()
+    } catch (error) {
+      if (!(error instanceof Error && TOO_SLOW.test(error.message)) || performance.now() >= until) throw error
+    }
+  }
+}
+
 /**
  * The two doors to PostgreSQL: Prisma as `agentguard_app` for the control plane, where every statement runs in a
  * transaction bound to one organization, and a small `pg` pool as `agentguard_hot` for the decision path.
@@ -119,8 +137,9 @@ export class Database implements OnApplicationBootstrap {
 
   /** Refuses to serve over a database whose walls are down (roles, policies, triggers, durability). */
   async onApplicationBootstrap(): Promise<void> {
+    const until = performance.now() + this.pool.timeout_ms
+    for (const pool of this.pools) await firstConnection(pool, until)
     await assertDatabase(this.appPool, this.hotPool)
-    await this.urgentPool.query('SELECT 1')
   }
 
   /** The decision path's connections for what it reads. Raw SQL, in `*.queries.ts` only. */
