@@ -5,8 +5,6 @@ import path from 'node:path'
 import { ESLint } from 'eslint'
 import tseslint from 'typescript-eslint'
 
-jest.setTimeout(60_000)
-
 const root = path.resolve(__dirname, '..')
 
 interface Violation {

@@ -9,8 +9,6 @@ import { firstOwner, PASSWORD, signIn as signInElsewhere, tokenOf } from './supp
 
 /** What cookies and requests of other sites really do, in a real browser. */
 const EMAIL = 'owner@example.com'
-jest.setTimeout(120_000)
-
 withBrowser('people in a real browser', () => {
   let app: RunningApp
   let proxied: RunningApp

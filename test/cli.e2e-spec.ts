@@ -9,8 +9,6 @@ import { AgentGuard } from '../sdk/src/index.js'
 import { buildSdk, CLI } from './support/sdk.js'
 import { type RunningApp, startApp } from './support/app.js'
 
-jest.setTimeout(60_000)
-
 interface Outcome {
   readonly code: number | null
   readonly out: string

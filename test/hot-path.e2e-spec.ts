@@ -54,14 +54,29 @@ it('decides for whom it knows while look-ups of unknown keys have every other co
     const strangers = Array.from({ length: 40 }, () =>
       ask(new Client(app.url, { 'X-Agent-Key': makeKey('agk_', randomBytes(32)) })),
     )
-    const slowest: number[] = []
-    for (const until = performance.now() + 2_000; performance.now() < until;) {
-      const began = performance.now()
-      const { status, body } = await ask(agent)
-      slowest.push(performance.now() - began)
-      expect([status, body.allowed]).toEqual([200, true])
+    const until = performance.now() + 2_000
+    /** The longest of one thing again and again. */
+    const slowest = async (work: () => Promise<void>): Promise<number> => {
+      let most = 0
+      for (let began = performance.now(); began < until; began = performance.now()) {
+        await work()
+        most = Math.max(most, performance.now() - began)
+      }
+      return most
     }
-    expect(Math.max(...slowest)).toBeLessThan(500) // a decision that waited for a look-up would take 700 ms or more
+    const [decision, noise] = await Promise.all([
+      slowest(async () => {
+        const { status, body } = await ask(agent)
+        expect([status, body.allowed]).toEqual([200, true])
+      }),
+      // What a busy machine adds to anything: beside it, the same processes are asked for nothing that waits.
+      slowest(async () => {
+        await owner.query('SELECT 1')
+        await fetch(`${app.url}/health/live`)
+      }),
+    ])
+    // A decision that waited for a look-up would take 700 ms or more.
+    expect(decision).toBeLessThan(500 + 2 * noise)
     const refused = await Promise.all(strangers)
     expect(new Set(refused.map(({ status }) => status))).toEqual(new Set([503]))
     expect(refused.every(({ headers }) => headers.get('Retry-After') === '1')).toBe(true)

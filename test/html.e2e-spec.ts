@@ -12,8 +12,6 @@ import { startBrowser, withBrowser } from './support/chromium.js'
 import { type ProvenApp, startProvenApp } from './support/proofs.js'
 import { buildSdk, CLI } from './support/sdk.js'
 
-jest.setTimeout(120_000)
-
 const NASTY = '</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>&lt;&amp;\u2028'
 const log = makeLog(1_040)
 log.decide('agt_0000000000000001', { action: 'read:file', resource: NASTY, context: { [NASTY]: NASTY } })

@@ -127,7 +127,7 @@ describe('creating', () => {
     await expire(made[0]?.body.key_id ?? '')
     await makeKey(agent.agent_id)
     expect((await root.post(path, {})).status).toBe(409)
-  }, 30_000)
+  })
 
   it.each([
     [{ expires_at: '2020-01-01T00:00:00Z' }, 'expires_at'],

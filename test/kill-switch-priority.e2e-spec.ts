@@ -11,7 +11,9 @@ let office: Office
 let owner: Postgres
 
 beforeAll(async () => {
-  office = await Office.open({ settings: { database_pool_size: 2, database_max_overflow: 0 } })
+  office = await Office.open({
+    settings: { database_pool_size: 2, database_max_overflow: 0, database_pool_timeout_s: 2 },
+  })
   owner = new Postgres({ connectionString: office.app.database.owner_url })
   await owner.connect()
 })

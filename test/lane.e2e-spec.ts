@@ -425,27 +425,23 @@ describe('what is compared', () => {
   it.each([
     ['without limits', () => free, 400],
     ['with limits that are used up on the way', () => limited, 300],
-  ])(
-    'finds no difference between the lane and Express, %s',
-    async (_, pair, numRuns) => {
-      await warm(pair(), 'allow', 'deny', 'none')
-      const taken = jest.spyOn(EnforceLane.prototype, 'take')
-      const answered = jest.spyOn(LaneExchanges.prototype, 'answer')
-      const failed = jest.spyOn(LaneExchanges.prototype, 'fail')
-      const left = jest.spyOn(LaneExchanges.prototype, 'leave')
-      await fc.assert(
-        fc.asyncProperty(request, async (one) => compare(pair(), one)),
-        { numRuns, endOnFailure: true },
-      )
-      // Control: the lane was really there, and went every way that it has.
-      expect(taken.mock.calls.length).toBeGreaterThanOrEqual(numRuns * 0.9)
-      expect(answered.mock.calls.length).toBeGreaterThan(20)
-      expect(failed.mock.calls.length).toBeGreaterThan(5)
-      expect(left.mock.calls.length).toBeGreaterThan(5)
-      jest.restoreAllMocks()
-    },
-    120_000,
-  )
+  ])('finds no difference between the lane and Express, %s', async (_, pair, numRuns) => {
+    await warm(pair(), 'allow', 'deny', 'none')
+    const taken = jest.spyOn(EnforceLane.prototype, 'take')
+    const answered = jest.spyOn(LaneExchanges.prototype, 'answer')
+    const failed = jest.spyOn(LaneExchanges.prototype, 'fail')
+    const left = jest.spyOn(LaneExchanges.prototype, 'leave')
+    await fc.assert(
+      fc.asyncProperty(request, async (one) => compare(pair(), one)),
+      { numRuns, endOnFailure: true },
+    )
+    // Control: the lane was really there, and went every way that it has.
+    expect(taken.mock.calls.length).toBeGreaterThanOrEqual(numRuns * 0.9)
+    expect(answered.mock.calls.length).toBeGreaterThan(20)
+    expect(failed.mock.calls.length).toBeGreaterThan(5)
+    expect(left.mock.calls.length).toBeGreaterThan(5)
+    jest.restoreAllMocks()
+  })
 
   describe('control: a lane that differs is found', () => {
     const exchanges = () => free.lane.app.get<{ head: string[] }>(LaneExchanges)
@@ -503,7 +499,8 @@ describe('what is compared', () => {
       sendRaw(free.lane.url, ordinary()).then((answer) => expect(answer.status).toBe(503)),
       sendRaw(free.express.url, ordinary()).then((answer) => expect(answer.status).toBe(503)),
     ])
-    expect(performance.now() - start).toBeLessThan(4_000)
+    // Nobody lets go of it: without a deadline there would be no answer at all. 2 s, and what a loaded machine adds.
+    expect(performance.now() - start).toBeLessThan(10_000)
     await owner.query('ROLLBACK')
     await compare(free, ordinary())
   })

@@ -31,7 +31,7 @@ beforeAll(async () => {
   test = await createTestDatabase()
   owner = new Client({ connectionString: test.owner_url })
   await owner.connect()
-  database = new Database(connectionsOfLogins(test), { max: 10, timeout_ms: 2_000, recycle_s: 3_600 })
+  database = new Database(connectionsOfLogins(test), { max: 10, timeout_ms: 30_000, recycle_s: 3_600 })
   await database.onApplicationBootstrap()
   const settings = { ledger_origin: 'ledger.test' } as unknown as Settings
   ledger = new LedgerService(database, new Clock(), settings, new KeyRing(randomBytes(32)))

@@ -4,8 +4,6 @@ import type { Lease, Manifest } from '../src/core/policy/local.js'
 import { type RunningApp, startApp } from './support/app.js'
 import { Client } from './support/client.js'
 
-jest.setTimeout(120_000)
-
 interface Bot {
   agent_id: string
   key_id: string

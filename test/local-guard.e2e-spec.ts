@@ -10,8 +10,6 @@ import { Client } from './support/client.js'
 import { LocalService } from './support/local-service.js'
 import { until } from './support/proofs.js'
 
-jest.setTimeout(120_000)
-
 let dir: string
 let service: LocalService
 const open = new Set<LocalGuard>()

@@ -6,8 +6,6 @@ import { type RunningApp, startApp } from './support/app.js'
 import { Client } from './support/client.js'
 import { allowed, type Held, held } from './support/local.js'
 
-jest.setTimeout(120_000)
-
 interface Bot {
   agent_id: string
   key_id: string

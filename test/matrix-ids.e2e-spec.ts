@@ -75,7 +75,7 @@ beforeAll(async () => {
     { kind: 'member', client: red.member, ids: own },
   ]
   await Promise.all([settled(owner, a.org_id), settled(owner, b.org_id)])
-}, 60_000)
+})
 afterAll(async () => {
   await owner?.end()
   await app?.close()

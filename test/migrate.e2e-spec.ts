@@ -20,8 +20,6 @@ import {
 } from '../src/platform/embedded-postgres/embedded-postgres.js'
 import { type TestDatabase, createEmptyDatabase } from './support/postgres.js'
 
-jest.setTimeout(60_000)
-
 const root = path.resolve(__dirname, '..')
 const shippedMigrations = path.join(root, 'prisma', 'migrations')
 const shippedNames = readdirSync(shippedMigrations).filter((name) => /^\d{14}_/.test(name))

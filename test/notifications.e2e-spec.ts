@@ -8,8 +8,6 @@ import { Client } from './support/client.js'
 import { until } from './support/proofs.js'
 import { Receiver } from './support/receiver.js'
 
-jest.setTimeout(60_000)
-
 interface Letter {
   readonly to: string[]
   readonly text: string

@@ -215,7 +215,7 @@ describe('replacing (row AG-30)', () => {
     expect((await entriesOf(agent_id)).at(-1)?.opened).toEqual({
       after: { allow: [{ action: 'a' }], deny: [], require_approval: [] },
     })
-  }, 30_000)
+  })
 
   it('refuses a body beyond MAX_REQUEST_SIZE with 413', async () => {
     const text = JSON.stringify({ allow: [{ action: 'a', resource: 'x'.repeat(10_485_760) }] })

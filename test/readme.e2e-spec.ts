@@ -14,6 +14,9 @@ function shellOf(section: string): string {
   return [...text.matchAll(/^```sh\n([\s\S]*?)^```/gm)].map((match) => match[1]).join('\n')
 }
 
+/** Without start-up files, which bash reads where its standard input looks like a network connection, as here. */
+const BASH = ['--norc', '-euc'] as const
+
 let proven: ProvenApp
 let app: RunningApp
 let folder: string
@@ -32,7 +35,7 @@ afterAll(async () => {
 })
 
 const paste = (script: string) =>
-  promisify(execFile)('bash', ['-euc', script.replaceAll('localhost:8000', new URL(app.url).host)], {
+  promisify(execFile)('bash', [...BASH, script.replaceAll('localhost:8000', new URL(app.url).host)], {
     cwd: folder,
   })
 
@@ -54,7 +57,7 @@ describe('the README', () => {
       .replaceAll('.data/', `${folder}/.data/`)
       .replaceAll('log.ndjson', `${folder}/log.ndjson`)
     expect(script).toContain('verify')
-    const { stdout } = await promisify(execFile)('bash', ['-euc', script], {
+    const { stdout } = await promisify(execFile)('bash', [...BASH, script], {
       cwd: path.join(__dirname, '..'),
     })
     expect(stdout.match(/^Result {3}VALID$/gm)).toHaveLength(2)

@@ -1,9 +1,7 @@
 import { checkReceipt } from '../src/core/ledger/receipt.js'
 import { parseVerifierKey, type VerifierKey } from '../src/core/ledger/note.js'
 import { TOOLS } from './support/bundle.js'
-import { type ProvenApp, startProvenApp } from './support/proofs.js'
-
-jest.setTimeout(60_000)
+import { type ProvenApp, startProvenApp, withReceipt } from './support/proofs.js'
 
 interface Answered {
   readonly decision_id: string
@@ -43,6 +41,9 @@ const ask = (prefer: string | undefined, action = 'read', path = '/enforce') =>
     prefer === undefined ? {} : { Prefer: prefer },
   )
 
+/** One that the signer was in time for. */
+const proved = (...asked: Parameters<typeof ask>) => withReceipt(() => ask(...asked))
+
 const check = (text: string, keys = [key]) => checkReceipt(TOOLS, text, { keys })
 
 describe('Prefer: receipt', () => {
@@ -50,9 +51,9 @@ describe('Prefer: receipt', () => {
     'answers %s with a proof of the very decision, which verifies offline',
     async (prefer) => {
       const answers = await Promise.all([
-        ask(prefer),
-        ask(prefer, 'write'),
-        ask(prefer, 'read', '/v1/enforce'),
+        proved(prefer),
+        proved(prefer, 'write'),
+        proved(prefer, 'read', '/v1/enforce'),
       ])
       for (const { status, text, body, headers } of answers) {
         expect([status, headers.get('preference-applied')]).toEqual([200, 'receipt'])
@@ -79,7 +80,7 @@ describe('Prefer: receipt', () => {
   )
 
   it('finds every member that was changed in the answer, and every character of the proof', async () => {
-    const { text, body } = await ask('receipt')
+    const { text, body } = await proved('receipt')
     const changes: readonly [string, Partial<Record<keyof Answered, unknown>>][] = [
       ['decision_id', { decision_id: '0198c0de-0000-7000-8000-000000000000' }],
       ['log.index', { log: { index: body.log.index + 1 } }],
@@ -101,7 +102,7 @@ describe('Prefer: receipt', () => {
   })
 
   it('believes no key of another installation, and no other log', async () => {
-    const { text } = await ask('receipt')
+    const { text } = await proved('receipt')
     expect(check(text, [])).toMatchObject({ ok: false, errors: { kind: 'signature' } })
     expect(check(text, [{ ...key, name: 'elsewhere.example' }])).toMatchObject({
       ok: false,
@@ -124,7 +125,8 @@ describe('where nobody signs', () => {
         { action: 'read' },
         { Prefer: 'receipt' },
       )
-      expect(performance.now() - begin).toBeLessThan(4_000)
+      // Nobody ever signs: it is waited for 2 s. The rest is what a loaded machine adds.
+      expect(performance.now() - begin).toBeLessThan(10_000)
       expect([status, headers.get('preference-applied'), body.receipt]).toEqual([200, null, null])
       const later = await unsigned.agent.get(body.receipt_url ?? '')
       expect([later.status, later.headers.get('retry-after')]).toEqual([503, '1'])

@@ -252,11 +252,17 @@ describe('a call', () => {
   })
 
   it('ends with its timeout, also in the middle of an answer, and with its signal', async () => {
-    stub.respond = (_, response) => response.writeHead(200, { 'Content-Type': 'application/json' }).write('[')
-    const slow = client({ timeoutMs: 50, maxRetries: 1 })
+    let begun = () => {}
+    stub.respond = (_, response) => {
+      response.writeHead(200, { 'Content-Type': 'application/json' }).write('[', () => begun())
+    }
+    // Long enough for both requests to arrive, however busy the machine.
+    const slow = client({ timeoutMs: 1_000, maxRetries: 1 })
     await expect(slow.agents.list()).rejects.toBeInstanceOf(sdk.APITimeoutError)
     expect(stub.seen).toHaveLength(2)
-    const signal = AbortSignal.timeout(30)
+    const controller = new AbortController()
+    const { signal } = controller
+    begun = () => controller.abort()
     await expect(client().agents.list({}, { signal })).rejects.toMatchObject({
       code: 'aborted',
       retryable: false,

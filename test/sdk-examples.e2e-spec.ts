@@ -7,8 +7,6 @@ import { type RunningApp, startApp } from './support/app.js'
 import { buildSdk, SDK } from './support/sdk.js'
 import { decision, json, StubService } from './support/stub-service.js'
 
-jest.setTimeout(180_000)
-
 let app: RunningApp
 let env: NodeJS.ProcessEnv
 

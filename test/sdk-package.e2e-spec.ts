@@ -10,8 +10,6 @@ import { VERSION } from '../sdk/src/version.js'
 import { type RunningApp, startApp } from './support/app.js'
 import { buildSdk, SDK } from './support/sdk.js'
 
-jest.setTimeout(180_000)
-
 const root = path.join(SDK, '..')
 const env = { ...process.env, NODE_OPTIONS: '' }
 const bin = (name: string) => path.join(root, 'node_modules/.bin', name)

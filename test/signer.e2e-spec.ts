@@ -15,8 +15,6 @@ import { Metrics } from '../src/platform/metrics/metrics.js'
 import { copyOf, createTestDatabase } from './support/postgres.js'
 import { openNote, type ProvenApp, startProvenApp, until } from './support/proofs.js'
 
-jest.setTimeout(90_000)
-
 const ORG = 'org_default'
 
 const folder = (): string => mkdtempSync(path.join(tmpdir(), 'agentguard-signer-'))

@@ -14,7 +14,7 @@ const MUTATIONS = Number(process.env.TAMPER_MUTATIONS ?? 120)
 const SEED = Number(process.env.TAMPER_SEED ?? Date.now() % 1_000_000)
 const ORG = 'org_default'
 
-jest.setTimeout(60_000 + MUTATIONS * ENTRIES * 0.6)
+jest.setTimeout(180_000 + MUTATIONS * ENTRIES * 0.6)
 
 let proven: ProvenApp
 let size: number

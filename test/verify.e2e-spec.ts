@@ -8,8 +8,6 @@ import { makeLog, MadeLog } from './support/bundle.js'
 import { buildSdk, CLI } from './support/sdk.js'
 import { type ProvenApp, startProvenApp } from './support/proofs.js'
 
-jest.setTimeout(120_000)
-
 const root = path.join(__dirname, '..')
 const ENTRIES = 10_000
 
@@ -293,6 +291,9 @@ describe('docs/verify.md', () => {
   })
   afterAll(() => proven?.close())
 
+  /** Without start-up files, which bash reads where its standard input looks like a network connection, as here. */
+  const BASH = ['--norc', '-euo', 'pipefail', '-c'] as const
+
   const blocks = () =>
     [...readFileSync(path.join(root, 'docs/verify.md'), 'utf8').matchAll(/^```sh\n([\s\S]*?)^```/gm)].map(
       (match) => match[1] ?? '',
@@ -308,7 +309,7 @@ describe('docs/verify.md', () => {
     const [here = '', , receipt = '', , byHand = ''] = blocks().map((block) =>
       block.replaceAll('localhost:8000', host),
     )
-    const { code, out, err } = await run('bash', ['-euo', 'pipefail', '-c', here], { cwd: house })
+    const { code, out, err } = await run('bash', [...BASH, here], { cwd: house })
     expect([code, err]).toEqual([0, expect.stringMatching(/^(npm warn .*\n)*log\.ndjson: \d/) as string])
     expect(out.match(/^Result {3}VALID$/gm)).toHaveLength(3)
     expect(out).toMatch(
@@ -316,7 +317,7 @@ describe('docs/verify.md', () => {
     )
     expect(out).not.toContain("bundle's own")
     const agent_key = `AGENT_KEY=${proven.agent.headers['X-Agent-Key'] ?? ''}\n`
-    const receipts = await run('bash', ['-euo', 'pipefail', '-c', agent_key + receipt], { cwd: house })
+    const receipts = await run('bash', [...BASH, agent_key + receipt], { cwd: house })
     expect([receipts.code, receipts.out]).toEqual([
       0,
       expect.stringMatching(/^Decision allow read\n[^]*^Result {3}VALID$/m) as string,
@@ -331,7 +332,7 @@ describe('docs/verify.md', () => {
       FINDING_KINDS.answer.exit,
       { valid: false, finding: { kind: 'answer', field: 'allowed' } },
     ])
-    const hand = await run('bash', ['-euo', 'pipefail', '-c', byHand], { cwd: house })
+    const hand = await run('bash', [...BASH, byHand], { cwd: house })
     const { leaf } = JSON.parse(readFileSync(path.join(house, 'entry.json'), 'utf8')) as { leaf: string }
     expect(hand.out.trim()).toBe(leaf)
   })

@@ -5,8 +5,6 @@ import { Client } from './support/client.js'
 import { until } from './support/proofs.js'
 import { Receiver, verifyStandardWebhook } from './support/receiver.js'
 
-jest.setTimeout(60_000)
-
 interface Hook {
   webhook_id: string
   secret: string

@@ -17,11 +17,9 @@ import { Database } from '../src/platform/database/database.service.js'
 import { Shutdown } from '../src/platform/http/shutdown.js'
 import { makeLog, type MadeLog, TOOLS } from './support/bundle.js'
 import { copyOf, createTestDatabase, type TestDatabase } from './support/postgres.js'
-import { openNote, type ProvenApp, startProvenApp, until } from './support/proofs.js'
+import { openNote, type ProvenApp, startProvenApp, until, withReceipt } from './support/proofs.js'
 import { buildSdk, CLI } from './support/sdk.js'
 import { startWitness, type WitnessProcess } from './support/witness.js'
-
-jest.setTimeout(120_000)
 
 const folders: string[] = []
 const folder = (): string => {
@@ -225,7 +223,7 @@ describe('a publisher with witnesses', () => {
     settings = {
       ledger_signer_dir: signer_dir,
       ledger_witness_quorum: 2,
-      ledger_witness_timeout_ms: 400,
+      ledger_witness_timeout_ms: 1_000,
       ledger_witnesses: [
         { url: dead.url, vkey: dead.vkey },
         { url: slow_url, vkey: silent.vkey },
@@ -274,7 +272,9 @@ describe('a publisher with witnesses', () => {
       }
       for (const [name, text] of Object.entries(files)) writeFileSync(path.join(dir, name), `${text}\n`)
       writeFileSync(path.join(dir, 'log.ndjson'), (await proven.root.get('/logs/export')).text)
-      const answer = await proven.agent.post('/enforce', { action: 'read' }, { Prefer: 'receipt' })
+      const answer = await withReceipt(() =>
+        proven.agent.post('/enforce', { action: 'read' }, { Prefer: 'receipt' }),
+      )
       writeFileSync(path.join(dir, 'answer.json'), answer.text)
       const verify = (...args: string[]) =>
         spawnSync(process.execPath, [CLI, 'verify', ...args, '--key', 'key'], { cwd: dir, encoding: 'utf8' })
@@ -298,9 +298,10 @@ describe('a publisher with witnesses', () => {
     const forked_dir = folder()
     cpSync(signer_dir, forked_dir, { recursive: true })
     const honest = await startProvenApp(settings, database)
-    await honest.decide(30)
-    const seen = await honest.signed()
-    await honest.close()
+    const seen = await honest
+      .decide(30)
+      .then(() => honest.signed())
+      .finally(() => honest.close())
     // The same key, the same memory as it was, another continuation: first shorter than what was seen, then longer.
     const proven = await startProvenApp({ ledger_signer_dir: undefined }, forked)
     try {

@@ -29,7 +29,6 @@ beforeAll(async () => {
   platform = await startPlatform([ItemsController], {
     cors_origins: ['https://app.example.com'],
     metrics_path: '/internal/metrics',
-    request_timeout_s: 1,
   })
 })
 afterAll(() => platform.close())

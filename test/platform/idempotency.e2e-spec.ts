@@ -189,7 +189,7 @@ describe('the store in Postgres', () => {
 
   beforeAll(async () => {
     test = await createTestDatabase()
-    database = new Database(connectionsOfLogins(test), { max: 10, timeout_ms: 2_000, recycle_s: 3_600 })
+    database = new Database(connectionsOfLogins(test), { max: 10, timeout_ms: 30_000, recycle_s: 3_600 })
     store = new PostgresIdempotencyStore(database)
   })
   afterAll(async () => {

@@ -127,7 +127,14 @@ describe('metrics', () => {
     await get('/items/3')
     await get('/wp-login.php')
     await get('/another/unknown/path')
-    const after = await scrape()
+    // Each is counted when its answer has left, which the client may see a moment earlier.
+    const total = (text: string) =>
+      [...text.matchAll(/^agentguard_http_requests_total\{.*\} (\d+)$/gm)].reduce(
+        (sum, [, n]) => sum + Number(n),
+        0,
+      )
+    let after = await scrape()
+    while (total(after) < total(before) + 6) after = await scrape() // these, and the scrape before
     const grown = (series: string) => value(after, series) - value(before, series)
     const requests = (endpoint: string, status: number) =>
       grown(`agentguard_http_requests_total{method="GET",endpoint="${endpoint}",status="${status}"}`)

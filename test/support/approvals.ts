@@ -84,7 +84,7 @@ export class Office {
   }
 }
 
-const ASKED_FOR_MS = 20_000
+const ASKED_FOR_MS = 60_000
 
 /** Asks as a client does: again, where a busy machine could not record the decision in its two seconds. */
 export async function ask(agent: AskingAgent, request: object = EMAIL): Promise<Answered> {

@@ -109,4 +109,4 @@ export const settled = (owner: Postgres, org_id: string): Promise<true> =>
       [org_id],
     )
     return rows[0]?.settled === true ? true : null
-  }, 30_000)
+  })

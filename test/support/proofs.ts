@@ -125,8 +125,15 @@ export function openNote(text: string, vkey: string): VerifiedNote {
   return { ...checkpoint.value, note: text }
 }
 
-/** Asks again every 20 ms until there is an answer. */
-export async function until<T>(ask: () => Promise<T | null>, timeout_ms = 10_000): Promise<T> {
+/** The first answer that came with its receipt: a busy machine may sign a moment after the answer must leave. */
+export const withReceipt = <A extends { text: string }>(ask: () => Promise<A>): Promise<A> =>
+  until(async () => {
+    const answer = await ask()
+    return /"receipt":"/.test(answer.text) ? answer : null
+  })
+
+/** Asks again every 20 ms until there is an answer. Gives up where nothing would come any more, however busy the machine. */
+export async function until<T>(ask: () => Promise<T | null>, timeout_ms = 60_000): Promise<T> {
   const end = performance.now() + timeout_ms
   for (;;) {
     const answer = await ask()

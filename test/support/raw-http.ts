@@ -32,7 +32,7 @@ export function sendRaw(url: string, request: RawRequest): Promise<RawAnswer> {
       socket.write(start)
       return setTimeout(() => socket.write(request.body), 3)
     })
-    socket.setTimeout(10_000, () => socket.destroy(new Error(`no answer: ${received.toString()}`)))
+    socket.setTimeout(60_000, () => socket.destroy(new Error(`no answer: ${received.toString()}`)))
     socket.on('error', reject)
     socket.on('close', () => reject(new Error(`closed before the whole answer: ${received.toString()}`)))
     socket.on('data', (chunk) => {

@@ -43,7 +43,7 @@ export class Receiver {
   }
 
   /** Waits until that many requests have arrived. */
-  arrived(count: number, timeout_ms = 10_000): Promise<readonly Received[]> {
+  arrived(count: number, timeout_ms = 60_000): Promise<readonly Received[]> {
     return until(async () => (this.received.length >= count ? this.received : null), timeout_ms)
   }
 

@@ -7,7 +7,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const ROOT = path.join(__dirname, '..', '..')
-const START_TIMEOUT_MS = 30_000
+const START_TIMEOUT_MS = 60_000
 
 /** The same for every replica of a run: they are one service. */
 export const ADMIN_KEY = 'root-key-of-the-fault-tests-0123456789abcdef'

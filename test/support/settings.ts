@@ -11,7 +11,7 @@ export function testSettings(overrides: Partial<Settings> = {}): Settings {
     database_url: undefined,
     database_pool_size: 5,
     database_max_overflow: 0,
-    database_pool_timeout_s: 5,
+    database_pool_timeout_s: 30,
     database_pool_recycle_s: 3600,
     snapshot_cache_agents: 10_000,
     local_lease_ms: 5_000,

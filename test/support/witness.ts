@@ -24,7 +24,8 @@ export async function startWitness(
   const child = spawn(process.execPath, [CLI, ...args], { env: { ...process.env, NODE_OPTIONS: '' } })
   let errors = ''
   child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()))
-  const exited = once(child, 'exit') as Promise<[number | null]>
+  // Not `exit`: what it said last may be read after that.
+  const exited = once(child, 'close') as Promise<[number | null]>
   const line = await Promise.race([
     once(child.stdout, 'data').then(([chunk]) => String(chunk)),
     exited.then(([code]) => Promise.reject(new Error(`the witness ended with ${code}: ${errors}`))),

@@ -22,8 +22,6 @@ import {
 } from './embedded-postgres'
 import { processStamp, readPostmasterFile } from './processes'
 
-jest.setTimeout(60_000)
-
 const asRoot = process.getuid?.() === 0 ? it : it.skip
 
 let prepared: string
