@@ -7,6 +7,7 @@ import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { startArguments } from '../scripts/support/project.mjs'
 import { cerbosConfig, cerbosPolicies, policy } from './rules.mjs'
 
 const root = path.resolve(import.meta.dirname, '..')
@@ -73,7 +74,7 @@ export async function startService(name, env = {}) {
   const process_ = await run(
     name,
     process.execPath,
-    [path.join(root, 'dist/src/main.js')],
+    startArguments(),
     {
       NODE_ENV: 'development',
       PORT: String(port),

@@ -14,7 +14,7 @@ import {
 import { connect } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Stop, ensureBuilt, main, nodeProgram, root, step } from './support/project.mjs'
+import { Stop, ensureBuilt, main, nodeProgram, root, startArguments, step } from './support/project.mjs'
 import { ask, runningService, settings } from './support/service.mjs'
 
 const READY_TIMEOUT_MS = 180_000
@@ -67,7 +67,7 @@ function start() {
   if ((statSync(log, { throwIfNoEntry: false })?.size ?? 0) > LOG_LIMIT_BYTES) renameSync(log, `${log}.1`)
   const output = openSync(log, 'a', 0o600)
   const logStart = fstatSync(output).size
-  const child = spawn(nodeProgram(), ['--enable-source-maps', path.join('dist', 'src', 'main.js')], {
+  const child = spawn(nodeProgram(), startArguments(), {
     cwd: root,
     env: { ...process.env, PORT: String(port), DATA_DIR: dataDir },
     stdio: ['ignore', output, output],

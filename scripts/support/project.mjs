@@ -28,6 +28,12 @@ export function nodeProgram() {
   return existsSync(installed) ? installed : process.execPath
 }
 
+/** What `npm start` says to Node: the limits of its memory, then the program. */
+export function startArguments() {
+  const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
+  return scripts.start.split(' ').slice(1)
+}
+
 /** Installs the packages unless node_modules is what package-lock.json says. */
 export async function ensureInstalled() {
   checkNodeVersion()

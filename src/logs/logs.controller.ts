@@ -4,6 +4,7 @@ import type { Request, Response } from 'express'
 import { Access } from '../platform/access/access.decorator.js'
 import { type AgentPrincipal, By, type Principal } from '../platform/access/principal.js'
 import { Limit } from '../platform/throttling/limit.decorator.js'
+import { LargeAnswer } from '../platform/throttling/large-answer.guard.js'
 import { InTurn } from '../platform/throttling/turn.guard.js'
 import { ListLogsQuery, LogEntry, ReportActionDto } from './logs.dto.js'
 import { LogsService } from './logs.service.js'
@@ -35,6 +36,7 @@ export class LogsController {
    * lower bound (`gte`). A page is shorter than `limit` when its payloads would have more than 4 MB. Follow `Link: rel="next"` to page without skipping or repeating while entries are added.
    */
   @Get()
+  @LargeAnswer()
   @Access('logs:read', 'either', { within_team: true })
   @Limit('log_query')
   @ApiOkResponse({

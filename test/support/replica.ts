@@ -45,6 +45,12 @@ export class Replica {
     return this.child?.pid ?? 0
   }
 
+  /** The most memory it has had so far, in MiB. Linux only. */
+  get peak_mib(): number {
+    const status = readFileSync(`/proc/${this.pid}/status`, 'utf8')
+    return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024
+  }
+
   get isRunning(): boolean {
     return this.child?.exitCode === null && this.child.signalCode === null
   }
@@ -59,7 +65,8 @@ export class Replica {
     const began = performance.now()
     const preload = (this.options.preload ?? []).flatMap((file) => ['--require', path.join(ROOT, file)])
     const output = openSync(this.logFile, 'a')
-    const child = spawn(process.execPath, [...preload, path.join(build(), 'src', 'main.js')], {
+    const main = path.join(build(), 'src', 'main.js')
+    const child = spawn(process.execPath, [...limits(), ...preload, main], {
       cwd: this.folder,
       env: {
         PATH: process.env.PATH ?? '',
@@ -145,6 +152,14 @@ export class Replica {
   private get logFile(): string {
     return path.join(this.folder, 'service.log')
   }
+}
+
+/** What `npm start` says to Node before the program. */
+function limits(): string[] {
+  const { scripts } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as {
+    scripts: { start: string }
+  }
+  return scripts.start.split(' ').slice(1, -1)
 }
 
 let built: string | undefined
