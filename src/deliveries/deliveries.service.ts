@@ -10,7 +10,8 @@ import { matches, TEST_EVENT, unwantedTypes } from './event-filter.js'
 export type { Attempt, Channel, Destination, Outcome, Settled } from './channel.js'
 export { type EventFacts, factsOf, linkTo } from './event-facts.js'
 export { outcomeOf } from './outcome.js'
-export { EVENT_PATTERN, matches, permissionsFor, TEST_EVENT } from './event-filter.js'
+export { EventPatterns } from './event-patterns.js'
+export { matches, permissionsFor, TEST_EVENT } from './event-filter.js'
 
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'failed', 'cancelled'] as const
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number]

@@ -1,6 +1,6 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
 import { IsString } from 'class-validator'
-import { FreeForm, ListOf, Optional } from '../platform/http/fields.js'
+import { CoreText, FreeForm, ListOf, Optional } from '../platform/http/fields.js'
 
 /** What an agent asks: may I do this? */
 export class EnforceDto {
@@ -15,9 +15,7 @@ export class EnforceDto {
    * What it is done to; a path, URL or name of at most 2,048 characters.
    * @example "s3://docs/report.pdf"
    */
-  @Optional()
-  @IsString({ message: 'must be a string' })
-  @ApiPropertyOptional({ type: String, maxLength: 2048 })
+  @CoreText(2048)
   resource?: string
 
   /** The arguments of the call, kept encrypted beside the log entry. With `context` at most 64 KiB. */
@@ -35,9 +33,7 @@ export class EnforceDto {
    * Used up by an answer of `allowed`.
    * @example "apr_3q2-7wQcVh1oT0aB"
    */
-  @Optional()
-  @IsString({ message: 'must be a string' })
-  @ApiPropertyOptional({ type: String, maxLength: 128 })
+  @CoreText(128)
   approval_id?: string
 }
 

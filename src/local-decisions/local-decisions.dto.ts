@@ -1,6 +1,6 @@
-import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
+import { ApiProperty } from '@nestjs/swagger'
 import { IsIn, IsInt, IsString, Matches, Max, Min } from 'class-validator'
-import { FreeForm, ListOf, Optional, Text } from '../platform/http/fields.js'
+import { CoreText, FreeForm, ListOf, Optional, Text } from '../platform/http/fields.js'
 
 /** A policy document as the log keeps it. */
 export class BundledPolicy {
@@ -43,9 +43,7 @@ export class LocalDecisionDto {
   @IsString({ message: 'must be a string' })
   action: string
 
-  @Optional()
-  @IsString({ message: 'must be a string' })
-  @ApiPropertyOptional({ type: String, maxLength: 2048 })
+  @CoreText(2048)
   resource?: string
 
   @Optional()

@@ -1,7 +1,15 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
 import { Transform } from 'class-transformer'
 import { IsBoolean, IsIn, IsString, IsUUID, Length, MaxLength } from 'class-validator'
-import { FreeForm, Instant, Optional, QueryBoolean, QueryInt, Text } from '../platform/http/fields.js'
+import {
+  CoreText,
+  FreeForm,
+  Instant,
+  Optional,
+  QueryBoolean,
+  QueryInt,
+  Text,
+} from '../platform/http/fields.js'
 
 export const RESULTS = ['success', 'error'] as const
 /** Types of entries that can be asked for (ledger.md). */
@@ -26,9 +34,7 @@ export class ReportActionDto {
   result: (typeof RESULTS)[number]
 
   /** At most 2,048 characters. */
-  @Optional()
-  @IsString({ message: 'must be a string' })
-  @ApiPropertyOptional({ type: String, maxLength: 2048 })
+  @CoreText(2048)
   resource?: string
 
   /** Kept encrypted beside the entry. */

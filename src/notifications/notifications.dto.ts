@@ -11,10 +11,9 @@ import {
   ValidateIf,
   ValidateNested,
 } from 'class-validator'
-import { EVENT_PATTERN } from '../deliveries/deliveries.service.js'
+import { EventPatterns } from '../deliveries/deliveries.service.js'
 import { Optional, Text } from '../platform/http/fields.js'
 
-const MAX_PATTERNS = 50
 const MAX_RECIPIENTS = 20
 /** Deliberately narrow: no quotes, comments or lists, so that it is one address to every mail program. */
 const ADDRESS = /^(?=.{3,254}$)[A-Za-z0-9._%+'-]{1,64}@([A-Za-z0-9-]{1,63}\.)*[A-Za-z0-9-]{1,63}$/
@@ -30,11 +29,7 @@ export class EmailNotifications {
   recipients: string[]
 
   /** @example ["approval.requested", "approval.escalated", "kill_switch.*", "webhook.disabled"] */
-  @IsArray({ message: 'must be a list' })
-  @ArrayMinSize(1, { message: 'must name at least one event' })
-  @ArrayMaxSize(MAX_PATTERNS, { message: `must have at most ${MAX_PATTERNS} elements` })
-  @ArrayUnique({ message: 'must not repeat an event' })
-  @Matches(EVENT_PATTERN, { each: true, message: 'must be events such as *, approval.* or decision.made' })
+  @EventPatterns()
   events: string[]
 }
 
@@ -49,11 +44,7 @@ export class SlackNotifications {
   @Text(1, 2048)
   url?: string
 
-  @IsArray({ message: 'must be a list' })
-  @ArrayMinSize(1, { message: 'must name at least one event' })
-  @ArrayMaxSize(MAX_PATTERNS, { message: `must have at most ${MAX_PATTERNS} elements` })
-  @ArrayUnique({ message: 'must not repeat an event' })
-  @Matches(EVENT_PATTERN, { each: true, message: 'must be events such as *, approval.* or decision.made' })
+  @EventPatterns()
   events: string[]
 }
 

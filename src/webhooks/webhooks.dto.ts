@@ -2,7 +2,6 @@ import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
 import {
   ArrayMaxSize,
   ArrayMinSize,
-  ArrayUnique,
   IsArray,
   IsBoolean,
   IsIn,
@@ -12,12 +11,11 @@ import {
   Min,
   ValidateIf,
 } from 'class-validator'
-import { DELIVERY_STATUSES, type DeliveryStatus, EVENT_PATTERN } from '../deliveries/deliveries.service.js'
+import { DELIVERY_STATUSES, type DeliveryStatus, EventPatterns } from '../deliveries/deliveries.service.js'
 import { Instant, Name, Optional, QueryInt, Text } from '../platform/http/fields.js'
 import { MAX_LIMIT, Page } from '../platform/http/page.dto.js'
 import { MODES, type Mode } from './message.js'
 
-const MAX_PATTERNS = 50
 const DELIVERY_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}_whk_[A-Za-z0-9_-]{16}$/
 
 /** A new webhook. */
@@ -42,11 +40,7 @@ export class CreateWebhook {
    * these entries.
    * @example ["approval.*", "kill_switch.*"]
    */
-  @IsArray({ message: 'must be a list' })
-  @ArrayMinSize(1, { message: 'must name at least one event' })
-  @ArrayMaxSize(MAX_PATTERNS, { message: `must have at most ${MAX_PATTERNS} elements` })
-  @ArrayUnique({ message: 'must not repeat an event' })
-  @Matches(EVENT_PATTERN, { each: true, message: 'must be events such as *, approval.* or decision.made' })
+  @EventPatterns()
   events: string[]
 
   /** Only events about agents of this team. Absent or null: of the whole organization. */
@@ -83,11 +77,7 @@ export class UpdateWebhook {
   url?: string
 
   @Optional()
-  @IsArray({ message: 'must be a list' })
-  @ArrayMinSize(1, { message: 'must name at least one event' })
-  @ArrayMaxSize(MAX_PATTERNS, { message: `must have at most ${MAX_PATTERNS} elements` })
-  @ArrayUnique({ message: 'must not repeat an event' })
-  @Matches(EVENT_PATTERN, { each: true, message: 'must be events such as *, approval.* or decision.made' })
+  @EventPatterns()
   events?: string[]
 
   /** Null: events of the whole organization. */

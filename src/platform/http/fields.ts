@@ -1,7 +1,7 @@
 import { applyDecorators } from '@nestjs/common'
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
 import { Transform, Type } from 'class-transformer'
-import { IsBoolean, IsIn, IsObject, ValidateBy, ValidateIf, ValidateNested } from 'class-validator'
+import { IsBoolean, IsIn, IsObject, IsString, ValidateBy, ValidateIf, ValidateNested } from 'class-validator'
 
 /**
  * Field decorators for DTO classes: each validates, transforms and documents, so that a field has one line.
@@ -51,6 +51,14 @@ export const Text = (min: number, max: number) =>
       { message: `must be text of ${min} to ${max} characters` },
     ),
     ApiProperty({ type: String, minLength: min, maxLength: max }),
+  )
+
+/** Optional text that the core reads, and says what is wrong with: `max` is for the documentation alone. */
+export const CoreText = (max: number) =>
+  applyDecorators(
+    Optional(),
+    IsString({ message: 'must be a string' }),
+    ApiPropertyOptional({ type: String, maxLength: max }),
   )
 
 export const NAME_MESSAGE = 'must be one line of text of 1 to 255 characters'
