@@ -1,7 +1,8 @@
 import { KillAftermathService, type Killed } from '../src/kill-switch/aftermath.service.js'
 import { KillDrillWorker } from '../src/kill-switch/drill.worker.js'
 import type { KillSwitch, KillSwitchDrill } from '../src/kill-switch/kill-switch.dto.js'
-import { KillSwitchService, makeDrillId } from '../src/kill-switch/kill-switch.service.js'
+import { DrillSwitchService } from '../src/kill-switch/drill.switch.service.js'
+import { makeDrillId } from '../src/kill-switch/kill-switch.view.js'
 import { Database } from '../src/platform/database/database.service.js'
 import { type RunningApp, startApp } from './support/app.js'
 import { Client, withoutNames } from './support/client.js'
@@ -416,7 +417,7 @@ describe('a drill', () => {
     follow.mockRestore()
     expect(await active()).toEqual([])
     // As a process leaves it that ends in the middle: others wait, until it is found.
-    const kills = app.app.get(KillSwitchService)
+    const kills = app.app.get(DrillSwitchService)
     const kill_id = makeDrillId()
     const by = { kind: 'root', org_id, permissions: new Set<never>() } as const
     await kills.activateDrill(by, kill_id, agent_id)
@@ -438,10 +439,10 @@ describe('a drill', () => {
     const one = await bot()
     const drilled = makeDrillId()
     const by = { kind: 'root', org_id, permissions: new Set<never>() } as const
-    await app.app.get(KillSwitchService).activateDrill(by, drilled, one.agent_id)
+    await app.app.get(DrillSwitchService).activateDrill(by, drilled, one.agent_id)
     const { body } = await activate(admin, 'agent', one.agent_id)
     expect(body.kill_id).not.toBe(drilled)
-    await app.app.get(KillSwitchService).endDrills(org_id, { kill_id: drilled })
+    await app.app.get(DrillSwitchService).endDrills(org_id, { kill_id: drilled })
     expect((await active()).map(({ kill_id }) => kill_id)).toEqual([body.kill_id])
     expect(await ask(one)).toBe('kill_switch_active')
   })

@@ -8,7 +8,8 @@ import { Database } from '../platform/database/database.service.js'
 import { DRILL_ACTION, DrillCanaryService } from './drill.canary.service.js'
 import type { KillSwitchDrill } from './kill-switch.dto.js'
 import { lockSubject } from './kill-switch.queries.js'
-import { KillSwitchService, makeDrillId } from './kill-switch.service.js'
+import { DrillSwitchService } from './drill.switch.service.js'
+import { makeDrillId } from './kill-switch.view.js'
 
 /** Questions that are open at once: so that some are on their way while the switch is committed. */
 const ASKERS = 4
@@ -41,7 +42,7 @@ export class KillDrillService {
   constructor(
     private readonly database: Database,
     private readonly ledger: LedgerService,
-    private readonly killSwitch: KillSwitchService,
+    private readonly switches: DrillSwitchService,
     private readonly canaries: DrillCanaryService,
     private readonly enforce: EnforceService,
   ) {}
@@ -73,7 +74,7 @@ export class KillDrillService {
     try {
       await waitFor(() => answers.length >= ASKERS)
       const began = performance.now()
-      await this.killSwitch.activateDrill(principal, kill_id, agent_id)
+      await this.switches.activateDrill(principal, kill_id, agent_id)
       const committed = performance.now()
       await waitFor(() => answers.filter(isStopped).length >= ENOUGH)
       // Before the switch ends, or an allow would be a right one.
@@ -83,7 +84,7 @@ export class KillDrillService {
     } finally {
       until.ended = true
       // Also when activating it failed: it may have been committed all the same.
-      await this.killSwitch.endDrills(org_id, { kill_id }, principal)
+      await this.switches.endDrills(org_id, { kill_id }, principal)
     }
   }
 

@@ -4,7 +4,7 @@ import { Loop } from '../platform/clock/loop.js'
 import { Database } from '../platform/database/database.service.js'
 import { Shutdown } from '../platform/http/shutdown.js'
 import { selectLeftDrills } from './kill-switch.queries.js'
-import { KillSwitchService } from './kill-switch.service.js'
+import { DrillSwitchService } from './drill.switch.service.js'
 
 const LOOK_MS = 15_000
 /** Longer than any drill, and shorter than anybody would wait for an agent that nobody meant to stop. */
@@ -21,7 +21,7 @@ export class KillDrillWorker implements OnApplicationBootstrap {
 
   constructor(
     private readonly database: Database,
-    private readonly killSwitch: KillSwitchService,
+    private readonly switches: DrillSwitchService,
     private readonly clock: Clock,
     shutdown: Shutdown,
   ) {
@@ -37,7 +37,7 @@ export class KillDrillWorker implements OnApplicationBootstrap {
     const before = new Date(this.clock.now() - LEFT_AFTER_MS)
     for (const org_id of await selectLeftDrills(this.database.background, before)) {
       this.logger.warn({ org_id }, 'a drill of the kill switch was left active and is ended')
-      await this.killSwitch.endDrills(org_id, { before })
+      await this.switches.endDrills(org_id, { before })
     }
   }
 }

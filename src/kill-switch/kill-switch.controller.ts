@@ -12,12 +12,16 @@ import {
   ListKillSwitches,
 } from './kill-switch.dto.js'
 import { KillSwitchService } from './kill-switch.service.js'
+import { KillReleaseService } from './release.service.js'
 
 @ApiTags('kill-switch')
 @ApiSecurity('admin_key')
 @Controller('kill-switch')
 export class KillSwitchController {
-  constructor(private readonly killSwitch: KillSwitchService) {}
+  constructor(
+    private readonly killSwitch: KillSwitchService,
+    private readonly release: KillReleaseService,
+  ) {}
 
   /**
    * Stops the installation, the organization, an environment, team, agent or key, or the actions of a pattern.
@@ -46,7 +50,7 @@ export class KillSwitchController {
     @Body() body: DeactivateKillSwitch,
     @Res({ passthrough: true }) response: Response,
   ): Promise<KillSwitch> {
-    const kill = await this.killSwitch.deactivate(principal, body)
+    const kill = await this.release.deactivate(principal, body)
     if (kill.state === 'active') response.status(202)
     return kill
   }
@@ -67,7 +71,7 @@ export class KillSwitchController {
   @Get('settings')
   @Access('kill-switch:read')
   getSettings(@By() principal: Principal): Promise<KillSwitchSettings> {
-    return this.killSwitch.getSettings(principal)
+    return this.release.getSettings(principal)
   }
 
   /**
@@ -77,6 +81,6 @@ export class KillSwitchController {
   @Put('settings')
   @Access('organization:write')
   putSettings(@By() principal: Principal, @Body() body: KillSwitchSettings): Promise<KillSwitchSettings> {
-    return this.killSwitch.putSettings(principal, body)
+    return this.release.putSettings(principal, body)
   }
 }

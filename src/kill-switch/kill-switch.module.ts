@@ -6,7 +6,10 @@ import { Statistics } from '../platform/health/statistics.js'
 import { Metrics } from '../platform/metrics/metrics.js'
 import { KillSwitchController } from './kill-switch.controller.js'
 import { countActive } from './kill-switch.queries.js'
+import { DrillSwitchService } from './drill.switch.service.js'
 import { KillSwitchService } from './kill-switch.service.js'
+import { KillSwitchRecords } from './records.service.js'
+import { KillReleaseService } from './release.service.js'
 
 type NestMiddlewareFunction = (request: unknown, response: unknown, next: () => void) => void
 
@@ -14,8 +17,14 @@ type NestMiddlewareFunction = (request: unknown, response: unknown, next: () => 
 @Module({
   imports: [LedgerModule],
   controllers: [KillSwitchController],
-  providers: [KillAftermathService, KillSwitchService],
-  exports: [KillAftermathService, KillSwitchService],
+  providers: [
+    DrillSwitchService,
+    KillAftermathService,
+    KillReleaseService,
+    KillSwitchRecords,
+    KillSwitchService,
+  ],
+  exports: [DrillSwitchService, KillAftermathService],
 })
 export class KillSwitchModule implements NestModule {
   constructor(

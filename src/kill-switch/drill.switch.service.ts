@@ -1,0 +1,62 @@
+import { Injectable } from '@nestjs/common'
+import { Problem } from '../core/problems.js'
+import { SYSTEM, type SystemActor } from '../ledger/ledger.service.js'
+import type { Principal } from '../platform/access/principal.js'
+import { Database, type Tx } from '../platform/database/database.service.js'
+import { KillAftermathService } from './aftermath.service.js'
+import { stopping } from './insist.js'
+import * as queries from './kill-switch.queries.js'
+import { findTarget } from './kill-target.js'
+import { KillSwitchRecords } from './records.service.js'
+
+const DRILL_REASON = 'Drill of the kill switch'
+
+/** The switches of drills, which end by themselves. */
+@Injectable()
+export class DrillSwitchService {
+  constructor(
+    private readonly database: Database,
+    private readonly records: KillSwitchRecords,
+    private readonly aftermath: KillAftermathService,
+  ) {}
+
+  /**
+   * Activates the switch of a drill for one agent, under an id that says what it is (`makeDrillId`), so that it can be
+   * ended without asking anybody. One is active in an organization at a time.
+   * @throws Problem `agent_not_found`; `conflict` while another drill runs, or when the agent is stopped already
+   */
+  async activateDrill(principal: Principal, kill_id: string, agent_id: string): Promise<void> {
+    const activate = async (tx: Tx) => {
+      await this.records.lock(tx, principal, 'agent')
+      const { columns, subject } = await findTarget(tx, principal, 'agent', agent_id)
+      if ((await queries.selectDrills(tx, principal.org_id)).length > 0) {
+        throw new Problem('conflict', { detail: 'A drill is running in this organization. Try again later.' })
+      }
+      if (await this.records.findActive(tx, principal, 'agent', agent_id)) {
+        throw new Problem('conflict', { detail: `A kill switch is active for the agent ${agent_id}.` })
+      }
+      const what = { scope: 'agent', reason: DRILL_REASON } as const
+      await this.records.start(tx, principal, { kill_id, columns, subject }, what)
+    }
+    await stopping(this.database, () => this.database.withOrg(principal, activate))
+    const { org_id } = principal
+    this.aftermath.follow({ org_id, kill_id, scope: 'agent', target: agent_id }, principal)
+  }
+
+  /** Ends the switch of one drill, or those from before a moment. Those of no drill are left as they are. */
+  async endDrills(
+    org_id: string,
+    which: { readonly kill_id: string } | { readonly before: Date },
+    actor: Principal | SystemActor = SYSTEM,
+  ): Promise<void> {
+    await this.database.withOrg({ org_id }, async (tx) => {
+      await queries.lockKillSwitches(tx, org_id)
+      for (const row of await queries.selectDrills(tx, org_id)) {
+        const wanted = 'kill_id' in which ? row.kill_id === which.kill_id : row.activated_at < which.before
+        if (!wanted) continue
+        const subject = await queries.lockSubject(tx, org_id, row.agent_id ?? '')
+        await this.records.end(tx, org_id, actor, row, subject ?? undefined, DRILL_REASON)
+      }
+    })
+  }
+}
