@@ -1,4 +1,6 @@
 import fc from 'fast-check'
+import { Client as Postgres } from 'pg'
+import { ApprovalEndingService } from '../src/approvals/ending.service.js'
 import { approve, type Approval, ask, type AskingAgent, EMAIL, Office, pending } from './support/approvals.js'
 import { Client, type ProblemBody } from './support/client.js'
 import { startApp } from './support/app.js'
@@ -276,6 +278,78 @@ describe('using what was granted', () => {
     expect((await office.root.get(`/approvals/${waiting}`)).body).toMatchObject({ status: 'cancelled' })
     const refused = await leaving.client.post('/enforce', { ...EMAIL, arguments: {}, approval_id: granted })
     expect(refused.status).toBe(401)
+  })
+
+  it('stops with the agent or its last key, with who and why: deactivated, deleted, revoked', async () => {
+    const [admin, idle, gone, keyless] = [
+      await office.person('admin'),
+      await office.agent(),
+      await office.agent(),
+      await office.agent(),
+    ]
+    const endings = [
+      [
+        idle,
+        'The agent is not active any more',
+        () => admin.patch(`/agents/${idle.agent_id}`, { is_active: false }),
+      ],
+      [gone, 'The agent is not active any more', () => admin.delete(`/agents/${gone.agent_id}`)],
+      [
+        keyless,
+        'The last key of the agent was revoked',
+        () => admin.delete(`/agents/${keyless.agent_id}/keys/${keyless.key_id}`),
+      ],
+    ] as const
+    for (const [agent, reason, end] of endings) {
+      const approval_id = await pending(agent)
+      expect((await end()).status).toBeLessThan(300)
+      // In the same transaction: nobody sees the one without the other.
+      expect((await office.root.get<Approval>(`/approvals/${approval_id}`)).body).toMatchObject({
+        status: 'cancelled',
+        decision_by: admin.admin_id,
+        decision_reason: reason,
+      })
+      const ended = (await entriesOf(approval_id)).at(-1)
+      expect(ended).toMatchObject({
+        event: 'approval.cancelled',
+        actor: { kind: 'admin_key', id: admin.admin_id },
+        after: { reason },
+      })
+    }
+  })
+
+  it('waits on while the agent has another key', async () => {
+    const rotating = await office.agent()
+    const waiting = await pending(rotating)
+    const keys = `/agents/${rotating.agent_id}/keys`
+    expect((await office.root.post(keys, {})).status).toBe(201)
+    expect((await office.root.delete(`${keys}/${rotating.key_id}`)).status).toBe(204)
+    expect((await office.root.get(`/approvals/${waiting}`)).body).toMatchObject({ status: 'pending' })
+  })
+
+  it('ends with the agent however much of it waits, also when nobody is left who ended it', async () => {
+    const busy = await office.agent()
+    const statuses = () =>
+      office.root
+        .get<{ items: Approval[] }>(`/approvals?agent_id=${busy.agent_id}&limit=500`)
+        .then(({ body }) => new Set(body.items.map(({ status }) => status)))
+    for (let i = 0; i < 53; i++) await pending(busy, { ...EMAIL, resource: `mail://customer/${i}` })
+    expect((await office.root.patch(`/agents/${busy.agent_id}`, { is_active: false })).status).toBe(200)
+    await until(async () => ((await statuses()).has('pending') ? null : true))
+    expect(await statuses()).toEqual(new Set(['cancelled']))
+
+    // As a process leaves it that ends after the commit: found by whoever looks next.
+    const left = await office.agent()
+    const approval_id = await pending(left)
+    const owner = new Postgres({ connectionString: office.app.database.owner_url })
+    await owner.connect()
+    await owner.query('UPDATE agents SET is_active = false WHERE agent_id = $1', [left.agent_id])
+    await owner.end()
+    await office.app.app.get(ApprovalEndingService).round()
+    expect((await office.root.get(`/approvals/${approval_id}`)).body).toMatchObject({
+      status: 'cancelled',
+      decision_by: 'system',
+    })
   })
 
   it('stops with a kill switch of its scope, and what was granted is denied', async () => {

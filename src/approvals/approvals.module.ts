@@ -12,18 +12,29 @@ import { AskingService } from './asking.service.js'
 import { ApprovalReportController } from './report.controller.js'
 import { ApprovalReportService } from './report.service.js'
 import { ErasureModule } from '../erasure/erasure.module.js'
+import { KeysModule } from '../keys/keys.module.js'
+import { ApprovalEndingService } from './ending.service.js'
 import { ApprovalLifeService } from './life.service.js'
 import { WaitingController } from './waiting.controller.js'
 import { WaitingService } from './waiting.service.js'
 
 /** What agents must ask people, what people answer, and what the answer is good for. */
 @Module({
-  imports: [AgentsModule, ErasureModule, KillSwitchModule, LedgerModule, SnapshotsModule, WorkflowsModule],
+  imports: [
+    AgentsModule,
+    ErasureModule,
+    KeysModule,
+    KillSwitchModule,
+    LedgerModule,
+    SnapshotsModule,
+    WorkflowsModule,
+  ],
   controllers: [ApprovalsController, ApprovalReportController, WaitingController],
   providers: [
     AgentApprovalsService,
     ApprovalsService,
     ApprovalReportService,
+    ApprovalEndingService,
     ApprovalLifeService,
     ApprovalsWorker,
     AskingService,

@@ -99,6 +99,24 @@ export async function selectDue(pool: Pool, limit: number): Promise<DueRow[]> {
   return rows
 }
 
+/** Agents that let something wait and cannot ask any more: they are inactive, or all their keys were revoked. */
+export async function selectPointless(
+  pool: Pool,
+  limit: number,
+): Promise<{ org_id: string; agent_id: string; is_active: boolean }[]> {
+  const { rows } = await pool.query<{ org_id: string; agent_id: string; is_active: boolean }>({
+    name: 'approvals_pointless',
+    text: `SELECT a.org_id, a.agent_id, a.is_active
+           FROM (SELECT DISTINCT org_id, agent_id FROM approvals WHERE status = 'pending') w
+           JOIN agents a USING (org_id, agent_id)
+           WHERE NOT a.is_active OR NOT EXISTS (
+             SELECT FROM agent_keys k WHERE k.org_id = a.org_id AND k.agent_id = a.agent_id AND k.revoked_at IS NULL)
+           ORDER BY a.org_id, a.agent_id LIMIT $1`,
+    values: [limit],
+  })
+  return rows
+}
+
 /** Which of these are not pending any more: one statement for everybody who waits on this replica. */
 export async function selectDecided(pool: Pool, waiting: readonly DueRow[]): Promise<DueRow[]> {
   const { rows } = await pool.query<DueRow>({

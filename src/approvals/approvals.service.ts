@@ -1,13 +1,9 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common'
-import { AgentsService } from '../agents/agents.service.js'
 import type { Refusal } from '../core/approvals/transition.js'
 import type { Entry } from '../core/ledger/entry.js'
-import { type ActionReading, readAction } from '../core/policy/action.js'
-import { compileKills, type KillScope } from '../core/policy/stages/kill.js'
 import { Problem } from '../core/problems.js'
 import { ErasureService } from '../erasure/erasure.service.js'
-import { KillAftermathService, type Killed } from '../kill-switch/aftermath.service.js'
-import { actorOf, LedgerService, type SystemActor } from '../ledger/ledger.service.js'
+import { actorOf, LedgerService } from '../ledger/ledger.service.js'
 import { type AdminPrincipal, type Principal, teamOf } from '../platform/access/principal.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import type {
@@ -18,14 +14,13 @@ import type {
   ApproveApproval,
   ListApprovals,
 } from './approvals.dto.js'
-import { forgetRequests, lockAsker, selectSealed } from './approvals.queries.js'
+import { forgetRequests, selectSealed } from './approvals.queries.js'
 import type { StoredApproval } from './approvals.record.js'
 import { viewOf } from './approvals.view.js'
 import { ApprovalLifeService, type By, type Held } from './life.service.js'
 import { widerOf } from './wider-grant.js'
 
 const DEFAULT_LIMIT = 100
-const CANCELLED_AT_ONCE = 50
 const DEFAULT_REASON = { approve: 'Approved by admin', deny: 'Denied by admin' } as const
 
 /** The people's side of approvals: seeing what waits, and deciding. */
@@ -35,15 +30,11 @@ export class ApprovalsService implements OnModuleInit {
     private readonly database: Database,
     private readonly ledger: LedgerService,
     private readonly life: ApprovalLifeService,
-    private readonly agents: AgentsService,
     private readonly erasure: ErasureService,
-    private readonly kills: KillAftermathService,
   ) {}
 
-  /** Nobody decides about an agent that is gone, or keeps what was erased. */
+  /** Nobody keeps what was erased. */
   onModuleInit(): void {
-    this.agents.onDeactivated((tx, principal, agent_id) => this.cancelPending(tx, principal, agent_id))
-    this.kills.onKill((killed, by) => this.stopWaiting(killed, by))
     // Nothing is left that a guessed request could be compared with, so what waits can only be denied or cancelled, and
     // no grant of it works. Reasons are people's free text about it, so they go too.
     this.erasure.onErase((tx, scope) => forgetRequests(tx, scope))
@@ -131,54 +122,6 @@ export class ApprovalsService implements OnModuleInit {
     return viewOf(outcome.value.row)
   }
 
-  /** Ends everything of an agent that waits, in the transaction that deactivates it. */
-  private async cancelPending(tx: Tx, actor: Principal | SystemActor, agent_id: string): Promise<void> {
-    const org_id = this.database.orgOf(tx)
-    await lockAsker(tx, org_id, agent_id)
-    const where = { org_id, agent_id, status: 'pending' }
-    const waiting = await tx.approval.findMany({ where, select: { approval_id: true } })
-    const ids = waiting.map(({ approval_id }) => approval_id)
-    await this.cancelThese(tx, actor, ids, 'The agent is not active any more')
-  }
-
-  /** Ends everything that waits in the scope of a kill switch, a few in a transaction: there may be many. */
-  private async stopWaiting({ org_id, kill_id, scope, target }: Killed, by: Principal | SystemActor) {
-    const [kill] = compileKills([{ id: kill_id, scope, ...(target !== null && { target }) }])
-    const waiting = await this.database.withOrg({ org_id }, (tx) =>
-      tx.approval.findMany({
-        where: { org_id, status: 'pending', ...inScope(scope, target) },
-        select: { approval_id: true, agent_id: true, action_raw: true },
-        orderBy: { approval_id: 'asc' },
-      }),
-    )
-    const concerned = waiting.filter((row) => isConcerned(row, kill?.stops))
-    for (const agent_id of new Set(concerned.map((row) => row.agent_id))) {
-      const own = concerned.filter((row) => row.agent_id === agent_id).map(({ approval_id }) => approval_id)
-      for (let at = 0; at < own.length; at += CANCELLED_AT_ONCE) {
-        const ids = own.slice(at, at + CANCELLED_AT_ONCE)
-        await this.database.withOrg({ org_id }, async (tx) => {
-          await lockAsker(tx, org_id, agent_id)
-          await this.cancelThese(tx, by, ids, 'A kill switch was activated')
-        })
-      }
-    }
-  }
-
-  private async cancelThese(
-    tx: Tx,
-    actor: Principal | SystemActor,
-    ids: readonly string[],
-    reason: string,
-  ): Promise<void> {
-    const org_id = this.database.orgOf(tx)
-    // In one order, so that two who cancel much at once cannot wait for each other.
-    for (const approval_id of [...ids].sort()) {
-      const held = await this.life.hold(tx, org_id, approval_id)
-      // Somebody decided it meanwhile, or cancelled it: it does not wait any more.
-      if (held) await this.life.happen(tx, held, { kind: 'cancel' }, { actor, reason })
-    }
-  }
-
   /**
    * @throws Problem `approval_not_found`; `conflict` when it was decided or this person has voted; `forbidden` for who
    * may not decide; `validation_failed` without a reason where the workflow requires one
@@ -241,33 +184,6 @@ export class ApprovalsService implements OnModuleInit {
     })
     return { arguments: objectOf(payload.arguments), context: objectOf(payload.context), redacted: false }
   }
-}
-
-/** Which approvals a kill switch of this scope may reach; of an action, which of all is told by its pattern. */
-function inScope(scope: KillScope, target: string | null) {
-  switch (scope) {
-    case 'installation':
-    case 'organization':
-    case 'action':
-      return {}
-    case 'environment':
-      return { environment: target ?? '' }
-    case 'team':
-      return { agent: { owner_team: target ?? '' } }
-    case 'agent':
-      return { agent_id: target ?? '' }
-    case 'key':
-      return { key_id: target ?? '' }
-  }
-}
-
-/** An action that cannot be read any more is stopped with the others. */
-function isConcerned(
-  { action_raw }: Pick<StoredApproval, 'action_raw'>,
-  concerns: ((action: ActionReading) => boolean) | undefined,
-): boolean {
-  const action = readAction(action_raw)
-  return concerns === undefined || !action.ok || concerns(action.value)
 }
 
 /** Whoever is held to a team sees its agents' approvals and no others; all of them look missing. */

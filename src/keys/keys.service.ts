@@ -38,12 +38,19 @@ type KeyRow = Omit<Key, 'state'>
  */
 @Injectable()
 export class KeysService {
+  private readonly listeners: ((tx: Tx, principal: Principal, agent_id: string) => Promise<unknown>)[] = []
+
   constructor(
     private readonly database: Database,
     private readonly ledger: LedgerService,
     private readonly settings: Settings,
     private readonly clock: Clock,
   ) {}
+
+  /** Registers what ends with the last key of an agent, in the transaction that revokes it. */
+  onLastRevoked(listener: (tx: Tx, principal: Principal, agent_id: string) => Promise<unknown>): void {
+    this.listeners.push(listener)
+  }
 
   /**
    * Makes another key for an agent and returns its secret, this once.
@@ -85,7 +92,11 @@ export class KeysService {
       if (!holder) throw agentNotFound(agent_id)
       const before = await find(tx, principal, agent_id, key_id)
       if (before.revoked_at) return
-      const after = await this.end(tx, principal, key_id, { revoked_at: new Date(this.clock.now()) })
+      const now = new Date(this.clock.now())
+      const after = await this.end(tx, principal, key_id, { revoked_at: now })
+      if ((await countActive(tx, principal.org_id, agent_id, now)) === 0) {
+        for (const listener of this.listeners) await listener(tx, principal, agent_id)
+      }
       await this.recordRevoked(tx, principal, subjectOf(holder), before, after)
     })
   }
