@@ -6,7 +6,6 @@ import { Database, type Tx } from '../platform/database/database.service.js'
 import { KillAftermathService } from './aftermath.service.js'
 import { stopping } from './insist.js'
 import * as queries from './kill-switch.queries.js'
-import { findTarget } from './kill-target.js'
 import { KillSwitchRecords } from './records.service.js'
 
 const DRILL_REASON = 'Drill of the kill switch'
@@ -26,17 +25,19 @@ export class DrillSwitchService {
    * @throws Problem `agent_not_found`; `conflict` while another drill runs, or when the agent is stopped already
    */
   async activateDrill(principal: Principal, kill_id: string, agent_id: string): Promise<void> {
+    const kill = this.records.make(principal, kill_id, DRILL_REASON)
     const activate = async (tx: Tx) => {
-      await this.records.lock(tx, principal, 'agent')
-      const { columns, subject } = await findTarget(tx, principal, 'agent', agent_id)
-      if ((await queries.selectDrills(tx, principal.org_id)).length > 0) {
+      const found = await this.records.hold(tx, principal, 'agent', agent_id, kill)
+      const others = (await queries.selectDrills(tx, principal.org_id)).filter(
+        (row) => row.kill_id !== kill_id,
+      )
+      if (others.length > 0) {
         throw new Problem('conflict', { detail: 'A drill is running in this organization. Try again later.' })
       }
-      if (await this.records.findActive(tx, principal, 'agent', agent_id)) {
+      if (found.active) {
         throw new Problem('conflict', { detail: `A kill switch is active for the agent ${agent_id}.` })
       }
-      const what = { scope: 'agent', reason: DRILL_REASON } as const
-      await this.records.start(tx, principal, { kill_id, columns, subject }, what)
+      await this.records.start(tx, principal, found, 'agent', kill)
     }
     await stopping(this.database, () => this.database.withOrg(principal, activate))
     const { org_id } = principal

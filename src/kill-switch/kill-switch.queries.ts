@@ -18,6 +18,47 @@ export async function lockKillSwitches(tx: Tx, org_id: string): Promise<void> {
   await tx.$executeRaw`SELECT pg_advisory_xact_lock(72707372, hashtext(${org_id}))`
 }
 
+/** What a scope and target name, held until the commit, and the switch that is active for them. */
+export interface HeldTarget {
+  /** Whether the organization has such an agent, key or team. */
+  readonly is_there: boolean
+  /** The agent that an agent or key switch is about. */
+  readonly subject: Subject | undefined
+  readonly active: KillRow | undefined
+}
+
+/** A switch that is to be written. */
+export type NewKill = Pick<KillRow, 'kill_id' | 'reason' | 'activated_by' | 'activated_at'>
+
+/**
+ * Takes the lock of `lockKillSwitches`, looks at the target under it, and writes a new switch when there is a target and
+ * none is active for it: all in one round trip. Not for the installation.
+ */
+export async function holdTarget(
+  tx: Tx,
+  org_id: string,
+  scope: KillScope,
+  target: string | null,
+  kill: NewKill | null,
+): Promise<HeldTarget> {
+  type Row = Pick<HeldTarget, 'is_there'> & {
+    subject_agent_id: string | null
+    subject_environment: Subject['environment']
+    subject_team: string
+  } & (KillRow | { kill_id: null })
+  const [row] = await tx.$queryRaw<Row[]>`
+    SELECT h.is_there, h.subject_agent_id, h.subject_environment, h.subject_team, (h.active).*
+    FROM hold_kill_target(${org_id}, ${scope}, ${target}, ${kill?.kill_id}, ${kill?.reason}, ${kill?.activated_by},
+                          ${kill?.activated_at}) h`
+  if (!row) throw new Error('hold_kill_target answered nothing')
+  const { is_there, subject_agent_id, subject_environment, subject_team, ...active } = row
+  const subject =
+    subject_agent_id === null
+      ? undefined
+      : { agent_id: subject_agent_id, environment: subject_environment, team: subject_team }
+  return { is_there, subject, active: active.kill_id === null ? undefined : active }
+}
+
 export interface KillRow extends TargetColumns {
   kill_id: string
   scope: KillScope

@@ -12,7 +12,7 @@ import { stopping } from './insist.js'
 import type { ActivateKillSwitch, KillSwitch, ListKillSwitches } from './kill-switch.dto.js'
 import * as queries from './kill-switch.queries.js'
 import { isDrill, view } from './kill-switch.view.js'
-import { findTarget, targetOf } from './kill-target.js'
+import { targetOf } from './kill-target.js'
 import { KillSwitchRecords } from './records.service.js'
 
 /** Patterns are tried one after the other on every request of the organization. */
@@ -57,17 +57,19 @@ export class KillSwitchService {
     principal: Principal,
     body: ActivateKillSwitch,
   ): Promise<{ kill: queries.KillRow; made: boolean }> {
-    const { scope, target } = body
-    await this.records.lock(tx, principal, scope)
-    const { columns, subject } = await findTarget(tx, principal, scope, target)
-    const active = await this.records.findActive(tx, principal, scope, targetOf(columns))
+    const { scope, target, reason } = body
+    const kill = this.records.make(principal, makeId('kil_', randomBytes(ID_BYTES)), reason)
+    let found = await this.records.hold(tx, principal, scope, target, kill)
+    const { active } = found
     if (active && !isDrill(active)) return { kill: active, made: false }
-    // A drill ends what it activated, so whoever means it gets a switch of their own.
-    const replaced = 'Replaced by a kill switch that is no drill'
-    if (active) await this.records.end(tx, principal.org_id, principal, active, subject, replaced)
+    if (active) {
+      // A drill ends what it activated, so whoever means it gets a switch of their own.
+      const replaced = 'Replaced by a kill switch that is no drill'
+      await this.records.end(tx, principal.org_id, principal, active, found.subject, replaced)
+      found = await this.records.hold(tx, principal, scope, target, kill)
+    }
     await this.assertFew(tx, principal, scope)
-    const kill_id = makeId('kil_', randomBytes(ID_BYTES))
-    return { kill: await this.records.start(tx, principal, { kill_id, columns, subject }, body), made: true }
+    return { kill: await this.records.start(tx, principal, found, scope, kill), made: true }
   }
 
   /** What is stopped, newest first; a team's administrator sees what stops agents of that team. */
@@ -92,7 +94,7 @@ export class KillSwitchService {
   private async assertFew(tx: Tx, { org_id }: Principal, scope: KillScope): Promise<void> {
     if (scope !== 'action') return
     const active = await queries.countKills(tx, { org_id, team: null, include_ended: false, scope })
-    if (active >= MAX_ACTIONS) {
+    if (active > MAX_ACTIONS) {
       throw new Problem('conflict', {
         detail: `${MAX_ACTIONS} action patterns are stopped already; end some.`,
       })

@@ -4,9 +4,8 @@ import type { KillScope } from '../core/policy/stages/kill.js'
 import { agentNotFound, Problem } from '../core/problems.js'
 import type { Principal } from '../platform/access/principal.js'
 import { assertReaches, reaches } from '../platform/access/scope.js'
-import type { Tx } from '../platform/database/database.service.js'
 import { ENVIRONMENTS, shortEnvironment } from '../platform/http/fields.js'
-import { lockSubject } from './kill-switch.queries.js'
+import type { HeldTarget } from './kill-switch.queries.js'
 
 /** The columns that name what is stopped: exactly what the scope needs, all others null. */
 export interface TargetColumns {
@@ -31,18 +30,15 @@ export const targetOf = (row: TargetColumns): string | null =>
   row.environment ?? row.team ?? row.key_id ?? row.agent_id ?? row.action
 
 /**
- * Finds what a scope and target name, and whether the principal may stop it.
- * @throws Problem `validation_failed` for a target that does not go with the scope; `agent_not_found`,
- * `key_not_found`, `team_not_found` for what is not there, which another team's is to a team's administrator;
- * `forbidden` for a scope wider than the principal's team
+ * What a scope and target name, by their form alone; of a key without its agent.
+ * @throws Problem `validation_failed` for a target that does not go with the scope; `forbidden` for a scope wider than
+ * the principal's team
  */
-export async function findTarget(
-  tx: Tx,
+export function readTarget(
   principal: Principal,
   scope: KillScope,
   target: string | undefined,
-): Promise<Found> {
-  const { org_id } = principal
+): TargetColumns {
   if (scope === 'installation' || scope === 'organization') {
     if (target !== undefined) throw wrongTarget(`is not given for the scope ${scope}`)
   } else if (target === undefined) throw wrongTarget(`is required for the scope ${scope}`)
@@ -51,35 +47,40 @@ export async function findTarget(
   switch (scope) {
     case 'installation':
     case 'organization':
-      return { columns: NOTHING, subject: undefined }
+      return NOTHING
     case 'environment': {
       const environment = ENVIRONMENTS.find((one) => one === shortEnvironment(name))
       if (environment === undefined) throw wrongTarget(`must be one of ${ENVIRONMENTS.join(', ')}`)
-      return { columns: { ...NOTHING, environment }, subject: undefined }
+      return { ...NOTHING, environment }
     }
-    case 'team': {
-      const there = reaches(principal, name) && (await tx.team.count({ where: { org_id, team: name } })) > 0
-      if (!there) throw new Problem('team_not_found', { detail: `Team ${name} not found` })
-      return { columns: { ...NOTHING, team: name }, subject: undefined }
-    }
+    case 'team':
+      return { ...NOTHING, team: name }
     case 'agent':
-      return {
-        columns: { ...NOTHING, agent_id: name },
-        subject: await lockAgentOf(tx, principal, name, agentNotFound(name)),
-      }
-    case 'key': {
-      const missing = new Problem('key_not_found', { detail: `Key ${name} not found` })
-      const key = await tx.agentKey.findUnique({ where: { org_id_key_id: { org_id, key_id: name } } })
-      if (!key) throw missing
-      const subject = await lockAgentOf(tx, principal, key.agent_id, missing)
-      return { columns: { ...NOTHING, key_id: name, agent_id: key.agent_id }, subject }
-    }
+      return { ...NOTHING, agent_id: name }
+    case 'key':
+      return { ...NOTHING, key_id: name }
     case 'action': {
       const pattern = compileDenyAction(name)
       if (!pattern.ok) throw wrongTarget(pattern.errors)
-      return { columns: { ...NOTHING, action: name }, subject: undefined }
+      return { ...NOTHING, action: name }
     }
   }
+}
+
+/**
+ * What was held, if the principal reaches it.
+ * @throws Problem `agent_not_found`, `key_not_found`, `team_not_found` for what is not there, which another team's is to
+ * a team's administrator
+ */
+export function assertReached(
+  principal: Principal,
+  scope: KillScope,
+  columns: TargetColumns,
+  { is_there, subject }: Pick<HeldTarget, 'is_there' | 'subject'>,
+): Found {
+  const team = subject ? subject.team : columns.team
+  if (!is_there || (team !== null && !reaches(principal, team))) throw missingTarget(scope, columns)
+  return { columns: subject ? { ...columns, agent_id: subject.agent_id } : columns, subject }
 }
 
 /** @throws Problem `forbidden` for a scope that reaches beyond the principal */
@@ -89,16 +90,11 @@ function assertMayStop(principal: Principal, scope: KillScope): void {
   if (scope !== 'team' && scope !== 'agent' && scope !== 'key') assertReaches(principal, null)
 }
 
-/** The agent, held until the commit, unless it is another team's. */
-export async function lockAgentOf(
-  tx: Tx,
-  principal: Principal,
-  agent_id: string,
-  missing: Problem,
-): Promise<Subject> {
-  const subject = await lockSubject(tx, principal.org_id, agent_id)
-  if (!subject || !reaches(principal, subject.team)) throw missing
-  return subject
+function missingTarget(scope: KillScope, columns: TargetColumns): Problem {
+  const name = targetOf(columns) ?? ''
+  if (scope === 'team') return new Problem('team_not_found', { detail: `Team ${name} not found` })
+  if (scope === 'key') return new Problem('key_not_found', { detail: `Key ${name} not found` })
+  return agentNotFound(name)
 }
 
 const wrongTarget = (message: string) =>

@@ -5,10 +5,10 @@ import { actorOf, LedgerService, type SystemActor } from '../ledger/ledger.servi
 import { type Principal, teamOf } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
 import type { Tx } from '../platform/database/database.service.js'
-import type { ActivateKillSwitch, DeactivateKillSwitch } from './kill-switch.dto.js'
+import type { DeactivateKillSwitch } from './kill-switch.dto.js'
 import * as queries from './kill-switch.queries.js'
 import { missing } from './kill-switch.view.js'
-import { type Found, targetOf } from './kill-target.js'
+import { assertReached, type Found, readTarget, targetOf } from './kill-target.js'
 
 /** Switches in the database, each change with its entry, in the caller's transaction. */
 @Injectable()
@@ -18,9 +18,26 @@ export class KillSwitchRecords {
     private readonly clock: Clock,
   ) {}
 
-  /** Before a switch of that scope is looked for and changed. */
-  lock(tx: Tx, { org_id }: Principal, scope: KillScope): Promise<void> {
-    return scope === 'installation' ? this.ledger.lockInstallation(tx) : queries.lockKillSwitches(tx, org_id)
+  /**
+   * What is to be stopped or let go on, held until the commit, and the switch that is active for it. Nobody else changes
+   * switches of the organization meanwhile, or of the installation.
+   * @param kill is written when nothing is active yet; `start` follows
+   * @throws Problem as `readTarget` and `assertReached`
+   */
+  async hold(
+    tx: Tx,
+    principal: Principal,
+    scope: KillScope,
+    target: string | undefined,
+    kill: queries.NewKill | null = null,
+  ): Promise<Found & { readonly active: queries.KillRow | undefined }> {
+    const columns = readTarget(principal, scope, target)
+    if (scope === 'installation') {
+      await this.ledger.lockInstallation(tx)
+      return { columns, subject: undefined, active: await this.findActive(tx, principal) }
+    }
+    const held = await queries.holdTarget(tx, principal.org_id, scope, targetOf(columns), kill)
+    return { ...assertReached(principal, scope, columns, held), active: held.active }
   }
 
   /** What of the organization the principal sees. */
@@ -28,9 +45,9 @@ export class KillSwitchRecords {
     return { org_id: principal.org_id, team: teamOf(principal) }
   }
 
-  /** The active switch of a scope and target. */
-  async findActive(tx: Tx, principal: Principal, scope: KillScope, target: string | null) {
-    const filter = { org_id: principal.org_id, team: null, include_ended: false, scope, target }
+  /** The active switch of the organization, or of the installation. */
+  async findActive(tx: Tx, { org_id }: Principal, scope: 'installation' | 'organization' = 'installation') {
+    const filter = { org_id, team: null, include_ended: false, scope, target: null }
     return (await queries.selectKills(tx, filter, 1, 0))[0]
   }
 
@@ -49,21 +66,26 @@ export class KillSwitchRecords {
     return row
   }
 
-  /** Writes a switch and its entry, in a transaction that holds the lock. */
+  /** A switch that `hold` is to write. */
+  make(principal: Principal, kill_id: string, reason: string): queries.NewKill {
+    const { id: activated_by } = actorOf(principal)
+    return { kill_id, reason, activated_by, activated_at: new Date(this.clock.now()) }
+  }
+
+  /**
+   * The entry of a switch that `hold` has written; the installation's is written by the function that writes it into
+   * every log, as the last statement.
+   */
   async start(
     tx: Tx,
     principal: Principal,
-    { kill_id, columns, subject }: Found & { readonly kill_id: string },
-    { scope, reason }: Pick<ActivateKillSwitch, 'scope' | 'reason'>,
+    { columns, subject }: Found,
+    scope: KillScope,
+    kill: queries.NewKill,
   ): Promise<queries.KillRow> {
-    const by = { activated_by: actorOf(principal).id, activated_at: new Date(this.clock.now()) }
-    // The installation's is written by the function that writes it into every log, as the last statement.
-    if (scope !== 'installation') {
-      const { org_id } = principal
-      await tx.killSwitch.create({ data: { org_id, kill_id, scope, ...columns, reason, ...by } })
-    }
-    await this.record(tx, principal, 'activated', { kill_id, scope, ...columns }, subject, reason)
-    return { kill_id, scope, ...columns, reason, ...by, ...NOT_ENDED }
+    const row = { scope, ...columns, ...kill, ...NOT_ENDED }
+    await this.record(tx, principal, 'activated', row, subject, kill.reason)
+    return row
   }
 
   /** Ends a switch and writes its entry, in a transaction that holds the lock. */

@@ -7,8 +7,8 @@ import { Database, type Tx } from '../platform/database/database.service.js'
 import { KillAftermathService } from './aftermath.service.js'
 import type { DeactivateKillSwitch, KillSwitch, KillSwitchSettings } from './kill-switch.dto.js'
 import * as queries from './kill-switch.queries.js'
-import { missing, RELEASE_MS, view } from './kill-switch.view.js'
-import { findTarget, lockAgentOf, targetOf } from './kill-target.js'
+import { RELEASE_MS, view } from './kill-switch.view.js'
+import { targetOf } from './kill-target.js'
 import { KillSwitchRecords } from './records.service.js'
 
 /** Lets go on what was stopped: one person, or two where the organization wants it so. */
@@ -34,20 +34,16 @@ export class KillReleaseService {
     assertNamedOnce(body)
     await this.finishFollowing(principal, body)
     const kill_id = await this.database.withOrg(principal, async (tx) => {
-      // The scope decides which lock is needed, so it is looked up before and again under the lock.
+      // What it is about decides which lock is needed, so it is looked up before and again under the lock.
       const named = await this.records.named(tx, principal, body)
-      await this.records.lock(tx, principal, named.scope)
+      if (named.deactivated_at) return named.kill_id
+      const { scope } = named
+      const { subject } = await this.records.hold(tx, principal, scope, targetOf(named) ?? undefined)
       const row = await this.records.named(tx, principal, { kill_id: named.kill_id })
       if (row.deactivated_at) return row.kill_id
-      const { scope } = row
-      await findTarget(tx, principal, scope, targetOf(row) ?? undefined)
       if (scope === 'organization' && (await this.needsAnother(tx, principal, row, body.reason))) {
         return row.kill_id
       }
-      const subject =
-        row.agent_id === null
-          ? undefined
-          : await lockAgentOf(tx, principal, row.agent_id, missing(row.kill_id))
       await this.records.end(tx, principal.org_id, principal, row, subject, body.reason)
       return row.kill_id
     })
@@ -73,7 +69,7 @@ export class KillReleaseService {
       await queries.lockKillSwitches(tx, org_id)
       const before = await this.twoPeople(tx, principal)
       if (before === two_people) return { two_people }
-      if (!two_people && (await this.records.findActive(tx, principal, 'organization', null))) {
+      if (!two_people && (await this.records.findActive(tx, principal, 'organization'))) {
         throw new Problem('conflict', {
           detail: 'An organization-wide kill switch is active. End it first, with the two people it needs.',
         })

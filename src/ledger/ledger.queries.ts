@@ -287,6 +287,23 @@ export async function raiseAgent(tx: Tx, org_id: string, agent_id: string): Prom
   return rows[0]?.version ?? null
 }
 
+/** Both at once, for the nearly every change that raises one agent; null when there is no such agent or log. */
+export async function raiseAgentAndSelectHead(
+  tx: Tx,
+  org_id: string,
+  agent_id: string,
+): Promise<(Head & { readonly agent: number }) | null> {
+  const rows = await tx.$queryRaw<(Head & { agent: number })[]>`
+    WITH raised AS (
+      UPDATE agent_config SET version = version + 1, changed_xid = pg_current_xact_id()
+      WHERE org_id = ${org_id} AND agent_id = ${agent_id} RETURNING version
+    )
+    SELECT h.origin, h.org_version::float8 AS organization, c.version::float8 AS installation,
+           r.version::float8 AS agent
+    FROM ledger.ledger_head h, installation_config c, raised r WHERE h.org_id = ${org_id}`
+  return rows[0] ?? null
+}
+
 /** Opens the log of an organization that is being made in this transaction. */
 export async function openLog(tx: Tx, org_id: string, origin: string): Promise<void> {
   await tx.$queryRaw`SELECT ledger.ledger_open(${org_id}, ${origin})::text AS opened`

@@ -222,18 +222,11 @@ export class LedgerService {
       return this.flushEverywhere(tx, first)
     }
     const org_id = this.database.orgOf(tx)
-    const agents = new Map<string, number>()
     const raised = new Set(drafts.flatMap((draft) => ('change' in draft ? (draft.change.raises ?? []) : [])))
-    // In order of agent_id, so that two transactions that raise the same agents cannot wait for each other.
-    const ids = [...raised].flatMap((raises) => (typeof raises === 'string' ? [] : [raises.agent_id])).sort()
-    for (const agent_id of new Set(ids)) {
-      const version = await queries.raiseAgent(tx, org_id, agent_id)
-      if (version === null) throw new Error(`agent ${agent_id} has no configuration version`)
-      agents.set(agent_id, version)
-    }
+    const { agents, seen } = await raiseAgents(tx, org_id, raised)
     const raise = raised.has('organization')
     for (let attempt = 1; ; attempt++) {
-      const head = await queries.selectHead(tx, org_id)
+      const head = attempt === 1 && seen ? seen : await queries.selectHead(tx, org_id)
       if (!head) throw new Error(`organization ${org_id} has no log`)
       const rows: queries.AppendRow[] = []
       for (const draft of await this.withKill(tx, drafts)) {
@@ -343,6 +336,28 @@ export class LedgerService {
 
 /** An entry of a transaction: made when the head is locked, or ready. */
 type Collected = Draft | { readonly row: queries.AppendRow; readonly placed: Placed }
+
+/** Raises the agents' versions. @returns the new ones, and the head where it was seen on the way */
+async function raiseAgents(
+  tx: Tx,
+  org_id: string,
+  raised: ReadonlySet<NonNullable<Recording['raises']>>,
+): Promise<{ agents: ReadonlyMap<string, number>; seen: queries.Head | null }> {
+  // In order of agent_id, so that two transactions that raise the same agents cannot wait for each other.
+  const named = [...raised].flatMap((raises) => (typeof raises === 'string' ? [] : [raises.agent_id])).sort()
+  const ids = [...new Set(named)]
+  const agents = new Map<string, number>()
+  const [only] = ids
+  const seen =
+    only !== undefined && ids.length === 1 ? await queries.raiseAgentAndSelectHead(tx, org_id, only) : null
+  if (seen && only !== undefined) return { agents: agents.set(only, seen.agent), seen }
+  for (const agent_id of ids) {
+    const version = await queries.raiseAgent(tx, org_id, agent_id)
+    if (version === null) throw new Error(`agent ${agent_id} has no configuration version`)
+    agents.set(agent_id, version)
+  }
+  return { agents, seen }
+}
 
 /** Tells the placed decisions where they stand. One that was not appended takes the whole transaction with it. */
 function settlePlaced(drafts: readonly Collected[], results: readonly queries.AppendResult[]): void {

@@ -55,6 +55,9 @@ const BACKGROUND_LIMITS = {
   statement_timeout: TRANSACTION_TIMEOUT_MS,
 }
 const SILENT_MS = 6_000
+
+/** How often the connection that is kept for stopping is used, so that nobody takes it for lost. */
+const WARM_MS = 2_000
 const APP_LIMITS = {
   // Not `query_timeout`, after which Prisma would roll back on the dead connection and give it back to the pool.
   stream: () => {
@@ -96,12 +99,17 @@ export class Database implements OnApplicationBootstrap {
   private readonly logger = new Logger(Database.name)
   private readonly appPool: Pool
   private readonly prisma: PrismaClient
+  /** The control plane's connection that is kept open for stopping: to make one takes as long as to stop. */
+  private readonly urgentAppPool: Pool
+  private readonly urgentPrisma: PrismaClient
+  private urgent = 0
   private readonly hooks = new WeakMap<object, Hooks>()
   /** As many transactions at once as there are connections for them; one connection more is kept for what is urgent. */
   private readonly slots: Slots
   private readonly urgency = new AsyncLocalStorage<true>()
   private readonly hotPool: Pool
   private readonly urgentPool: Pool
+  private warmer: NodeJS.Timeout | undefined
   /** Its reserved ones: for each flusher and the poll, so that nothing else that is read can keep these waiting. */
   readonly reserved: Pool
   /** The same role for the workers behind the decision path, so that they never take one of its connections. */
@@ -111,13 +119,18 @@ export class Database implements OnApplicationBootstrap {
     @Inject(CONNECTIONS) readonly connections: Connections,
     @Inject(POOL) private readonly pool: PoolOptions,
   ) {
-    this.appPool = new Pool({
+    const app = {
       ...connections.app,
       ...APP_LIMITS,
-      max: pool.max + URGENT,
+      // Whatever the server's own default is: `transact` says no more than that it must be this one.
+      options: [connections.app.options, String.raw`-c default_transaction_isolation=read\ committed`]
+        .filter(Boolean)
+        .join(' '),
       connectionTimeoutMillis: pool.timeout_ms,
       maxLifetimeSeconds: pool.recycle_s,
-    })
+    }
+    this.appPool = new Pool({ ...app, max: pool.max + URGENT })
+    this.urgentAppPool = new Pool({ ...app, max: URGENT })
     this.slots = new Slots(pool.max, pool.timeout_ms)
     this.hotPool = new Pool({ ...connections.hot, ...HOT_LIMITS, max: 4 })
     // Never given up: to have it is the point, also when PostgreSQL has no connection left to give.
@@ -130,9 +143,8 @@ export class Database implements OnApplicationBootstrap {
       // Nor may one that dies in use, where the pool does not listen: the statement that is or comes next fails.
       pool.on('connect', (client) => client.on('error', () => {}))
     }
-    this.prisma = new PrismaClient({
-      adapter: new PrismaPg(this.appPool, { onPoolError: () => {}, onConnectionError: () => {} }),
-    })
+    this.prisma = clientOf(this.appPool)
+    this.urgentPrisma = clientOf(this.urgentAppPool)
   }
 
   /** Refuses to serve over a database whose walls are down (roles, policies, triggers, durability). */
@@ -140,6 +152,19 @@ export class Database implements OnApplicationBootstrap {
     const until = performance.now() + this.pool.timeout_ms
     for (const pool of this.pools) await firstConnection(pool, until)
     await assertDatabase(this.appPool, this.hotPool)
+    this.keepWarm()
+  }
+
+  /** The connection for stopping stays open: a silent one would be taken for lost. */
+  private keepWarm(): void {
+    const again = (): void => {
+      if (this.urgentAppPool.ending) return
+      this.warmer = setTimeout(() => {
+        // What fails here fails for whoever comes next as well, and is said there.
+        this.urgentAppPool.query('SELECT 1').then(again, again)
+      }, WARM_MS).unref()
+    }
+    again()
   }
 
   /** The decision path's connections for what it reads. Raw SQL, in `*.queries.ts` only. */
@@ -167,7 +192,21 @@ export class Database implements OnApplicationBootstrap {
    * committed. The caller's error is rethrown and nothing stays.
    */
   withOrg<T>(scope: { readonly org_id: string }, work: (tx: Tx) => Promise<T>): Promise<T> {
-    return this.inTurn(() => this.transact(scope, work))
+    // Who stops something while another one does takes an ordinary connection, but does not stand in line.
+    if (this.urgency.getStore() && this.urgent < URGENT) return this.transactUrgently(scope, work)
+    return this.inTurn(() => this.transact(this.prisma, scope, work))
+  }
+
+  private async transactUrgently<T>(
+    scope: { readonly org_id: string },
+    work: (tx: Tx) => Promise<T>,
+  ): Promise<T> {
+    this.urgent++
+    try {
+      return await this.transact(this.urgentPrisma, scope, work)
+    } finally {
+      this.urgent--
+    }
   }
 
   private async inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -180,19 +219,26 @@ export class Database implements OnApplicationBootstrap {
     }
   }
 
-  private async transact<T>(scope: { readonly org_id: string }, work: (tx: Tx) => Promise<T>): Promise<T> {
+  private async transact<T>(
+    prisma: PrismaClient,
+    scope: { readonly org_id: string },
+    work: (tx: Tx) => Promise<T>,
+  ): Promise<T> {
     let after: (() => void)[] = []
-    const result = await this.prisma.$transaction(
+    const result = await prisma.$transaction(
       async (tx) => {
         const hooks: Hooks = { org_id: scope.org_id, before: new Map(), after: [] }
         this.hooks.set(tx, hooks)
-        await tx.$executeRaw`SELECT set_config('app.org_id', ${scope.org_id}, true)`
+        // The isolation level is stated here and not by a statement of its own, which would cost every transaction a round
+        // trip. It can only confirm what began: with another default, PostgreSQL refuses it.
+        await tx.$executeRaw`
+          SELECT set_config('app.org_id', ${scope.org_id}, true), set_config('transaction_isolation', 'read committed', true)`
         const value = await work(tx)
         for (const run of hooks.before.values()) await run()
         after = hooks.after
         return value
       },
-      { maxWait: this.pool.timeout_ms, timeout: TRANSACTION_TIMEOUT_MS, isolationLevel: 'ReadCommitted' },
+      { maxWait: this.pool.timeout_ms, timeout: TRANSACTION_TIMEOUT_MS },
     )
     // What follows the commit has no hurry of its own.
     for (const run of after) this.patiently(run)
@@ -260,13 +306,14 @@ export class Database implements OnApplicationBootstrap {
 
   /** Closes the pools, then the connections' own end (an embedded server stops here). Called last at shutdown. */
   async close(): Promise<void> {
-    await this.prisma.$disconnect()
+    clearTimeout(this.warmer)
+    await Promise.all([this.prisma.$disconnect(), this.urgentPrisma.$disconnect()])
     await Promise.all(this.pools.map((pool) => pool.end()))
     await this.connections.close()
   }
 
   private get pools(): Pool[] {
-    return [this.appPool, this.hotPool, this.urgentPool, this.reserved, this.background]
+    return [this.appPool, this.urgentAppPool, this.hotPool, this.urgentPool, this.reserved, this.background]
   }
 
   private hooksOf(tx: Tx): Hooks {
@@ -275,3 +322,8 @@ export class Database implements OnApplicationBootstrap {
     return hooks
   }
 }
+
+const clientOf = (pool: Pool): PrismaClient =>
+  new PrismaClient({
+    adapter: new PrismaPg(pool, { onPoolError: () => {}, onConnectionError: () => {} }),
+  })
