@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Finding } from '../../src/core/ledger/findings.js'
 import { parseVerifierKey, type VerifierKey } from '../../src/core/ledger/note.js'
+import { readPiece } from '../../src/core/ledger/pieces.js'
 import { BundleVerifier, type Checked, type Verdict } from '../../src/core/ledger/verify.js'
 import { TOOLS } from './crypto.js'
-import { openLines, type Source } from './lines.js'
+import { type Batch, decodeLines, openLines, type Source } from './lines.js'
 import { Progress } from './progress.js'
 import { SecondHands } from './second-hands.js'
 import { UsageError } from './usage.js'
@@ -25,8 +25,9 @@ export interface CheckOptions {
 const WORTH_A_WORKER_BYTES = 8 * 1024 * 1024
 
 /**
- * Reads a bundle from the first line to the last, and gives its verdict. A large file is checked by several threads; as
- * soon as one of them finds anything, it is read once more by one alone, which says what is wrong, and where, in order.
+ * Reads a bundle from the first line to the last, and gives its verdict. A file is read in pieces, a large one by
+ * several threads; as soon as anything is found, it is read once more line by line, which says what is wrong, and where,
+ * in order.
  */
 export async function checkBundle(path: string, options: CheckOptions): Promise<Verdict> {
   const source = openLines(path)
@@ -36,14 +37,14 @@ export async function checkBundle(path: string, options: CheckOptions): Promise<
     older: checkpoints.map(readText),
     ...witnessing(witnesses, quorum),
   }
-  if (!each && source.size !== null && source.size >= WORTH_A_WORKER_BYTES) {
-    const verdict = await checkTogether(source, new BundleVerifier(TOOLS, verifying))
+  if (!each && source.size !== null) {
+    const verdict = await checkInPieces(source, source.size, new BundleVerifier(TOOLS, verifying))
     if (verdict?.valid) return verdict
   }
   const verifier = new BundleVerifier(TOOLS, verifying)
   const progress = new Progress('Checking')
-  for await (const { lines, read } of source.batches()) {
-    for (const line of lines) {
+  for await (const { bytes, read } of source.batches()) {
+    for (const line of decodeLines(bytes)) {
       const checked = verifier.line(line)
       if (checked && each) each(checked)
     }
@@ -53,40 +54,40 @@ export async function checkBundle(path: string, options: CheckOptions): Promise<
   return verifier.finish()
 }
 
-/** The verdict with the help of worker threads; null when there are none, or when something was found. */
-async function checkTogether(source: Source, verifier: BundleVerifier): Promise<Verdict | null> {
-  let hands: SecondHands | null = null
+/** The verdict; null as soon as anything was found. */
+async function checkInPieces(
+  source: Source,
+  size: number,
+  verifier: BundleVerifier,
+): Promise<Verdict | null> {
   const progress = new Progress('Checking')
+  const batches = source.batches()
+  let hands: SecondHands | null = null
   try {
-    for await (const { lines, bytes, read } of source.batches()) {
-      // The first piece holds the manifest, which says of what log the entries must be.
-      const given = hands?.take(exactly(bytes)) ?? false
-      for (const line of lines) verifier.line(line, given)
-      if (!hands) {
-        if (verifier.origin === null) return null
-        hands = SecondHands.of(verifier.origin)
-        if (!hands) return null
-      }
-      await nextTurn() // answers come in between
-      if (hands.foundFault) return null
+    // The first piece holds the manifest, which says of what log the entries must be.
+    const { value: head } = await batches.next()
+    if (!head || !verifier.piece(decodeLines(head.bytes)) || verifier.origin === null) return null
+    const { origin } = verifier
+    if (size >= WORTH_A_WORKER_BYTES && SecondHands.exist) hands = new SecondHands(origin)
+    for await (const { piece, read } of hands ? hands.read(batches) : piecesOf(batches, origin)) {
+      if (!verifier.piece(piece)) return null
       progress.show(shareOf(source, verifier, read), `${verifier.count.toLocaleString('en')} entries`)
     }
-    return (await hands?.settled()) ? verifier.finish() : null
+    return verifier.finish()
   } finally {
     progress.clear()
+    await batches.return(undefined)
     await hands?.end()
   }
 }
 
+async function* piecesOf(batches: AsyncIterable<Batch>, origin: string) {
+  for await (const { bytes, read } of batches)
+    yield { piece: readPiece(decodeLines(bytes), origin, TOOLS), read }
+}
+
 const shareOf = ({ size }: Source, { count, expected }: BundleVerifier, read: number): number =>
   size === null ? count / Math.max(1, expected) : read / size
-
-/** The bytes in memory of their own, which can be given away. */
-function exactly(bytes: Buffer): ArrayBuffer {
-  const { buffer, byteOffset, byteLength } = bytes
-  if (buffer instanceof ArrayBuffer && byteOffset === 0 && byteLength === buffer.byteLength) return buffer
-  return new Uint8Array(bytes).buffer
-}
 
 /** Findings in words: the first bad entry and member first. */
 export function describeFinding({ kind, index, line, field, detail }: Finding): string {

@@ -20,5 +20,6 @@ export const TOOLS: VerifyTools = {
   // Node makes a text faster than a Buffer; hexadecimal is the fastest of all.
   sha256: (bytes) => Buffer.from(hash('sha256', bytes, 'hex'), 'hex'),
   utf8: (text) => Buffer.from(text),
+  leafOf: (entry) => hash('sha256', `\0${entry}`, 'base64'),
   verify: verifyEd25519,
 }

@@ -4,7 +4,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type BundleLine, parseLine } from '../../src/core/ledger/bundle.js'
 import { BLOCK_LINES, BLOCK_TYPE, escapeText, MOST_ENTRIES } from './html/container.js'
-import { batches, openLines } from './lines.js'
+import { batches, decodeLines, openLines } from './lines.js'
 import { UsageError } from './usage.js'
 
 /** The program of the page, as it was built. */
@@ -22,9 +22,9 @@ export async function* htmlOf(source: string | AsyncIterable<unknown>): AsyncGen
   let block: string[] = []
   let first = true
   let last = ''
-  const lines = typeof source === 'string' ? openLines(source).batches() : batches(source)
-  for await (const batch of lines) {
-    for (const line of batch.lines) {
+  const pieces = typeof source === 'string' ? openLines(source).batches() : batches(source)
+  for await (const { bytes } of pieces) {
+    for (const line of decodeLines(bytes)) {
       if (first) assertSize(line)
       first = false
       last = line

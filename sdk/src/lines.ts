@@ -6,26 +6,26 @@ import { UsageError } from './usage.js'
 const MAX_LINE_BYTES = 64 * 1024 * 1024
 const CHUNK_BYTES = 256 * 1024
 
-/** Some lines, the bytes that they were made of (nobody else's), and how many bytes have been read so far. */
+/** The bytes of some whole lines (nobody else's), see `decodeLines`, and how many bytes have been read so far. */
 export interface Batch {
-  readonly lines: string[]
   readonly bytes: Buffer
   readonly read: number
 }
 
 export interface Source {
-  /** Bytes; null when it is not known (standard input). */
+  /** Bytes; null when it is not known, and what was read cannot be read again (standard input, a pipe). */
   readonly size: number | null
-  /** Some lines at a time, without their newlines. Strict UTF-8. */
-  batches(): AsyncGenerator<Batch>
+  /** Some lines at a time. */
+  batches(): AsyncGenerator<Batch, undefined>
 }
 
 /** Lines of a file, or of standard input for `-`. Memory holds one piece of the file and one line. */
 export function openLines(path: string): Source {
   if (path === '-') return { size: null, batches: () => batches(process.stdin) }
-  let size: number
+  let size: number | null
   try {
-    size = statSync(path).size
+    const stats = statSync(path)
+    size = stats.isFile() ? stats.size : null
   } catch {
     throw new UsageError(`There is no file ${path}.`)
   }
@@ -33,7 +33,7 @@ export function openLines(path: string): Source {
 }
 
 /** The lines of bytes as they come. */
-export async function* batches(stream: AsyncIterable<unknown>): AsyncGenerator<Batch> {
+export async function* batches(stream: AsyncIterable<unknown>): AsyncGenerator<Batch, undefined> {
   let rest: Buffer[] = []
   let waiting = 0
   let read = 0
@@ -54,18 +54,18 @@ export async function* batches(stream: AsyncIterable<unknown>): AsyncGenerator<B
     const whole = Buffer.concat([...rest, chunk.subarray(0, end)])
     rest = [chunk.subarray(end + 1)]
     waiting = chunk.length - end - 1
-    yield { lines: decodeLines(whole), bytes: whole, read }
+    yield { bytes: whole, read }
   }
   if (waiting > 0) {
     const whole = Buffer.concat(rest)
-    yield { lines: decodeLines(whole), bytes: whole, read }
+    yield { bytes: whole, read }
   }
 }
 
 /** A line that is not UTF-8 becomes one that no bundle has, so that it is found out where it stands. */
 const NOT_UTF8 = '\u0000'
 
-/** Line by line: one letter beyond Latin would make a whole piece into a text that everything after takes longer with. */
+/** Lines without their newlines. Line by line: one letter beyond Latin would make a whole piece into a text that everything after takes longer with. */
 export function decodeLines(bytes: Buffer): string[] {
   const strict = isUtf8(bytes)
   const lines: string[] = []

@@ -2,18 +2,19 @@
 import { boundRequest, digestInput } from '../approvals/digest.js'
 import type { JsonObject } from '../policy/stage.js'
 import { decodeBase64, encodeBase64 } from './base64.js'
-import { type Columns, ENTRY_BEGINS, type EntryLine, parseLine, payloadOf } from './bundle.js'
+import { type Columns, type EntryLine, payloadOf } from './bundle.js'
 import type { Json } from './canonical.js'
 import { ENTRY_MAX_BYTES } from './entry.js'
 import type { FindingKind } from './findings.js'
 import { leafHash, type Sha256 } from './merkle.js'
-import { logOf, readEntry, type ReadEntry } from './read-entry.js'
-import { equalBytes } from './verify-merkle.js'
+import { logOf, readEntry, type ReadEntry, type RuledEntry } from './read-entry.js'
 
 export interface HashTools {
   readonly sha256: Sha256
   /** The UTF-8 bytes of a text. */
   readonly utf8: (text: string) => Uint8Array
+  /** Base64 of SHA-256(0x00 ‖ entry), where the platform has something faster than the two above. */
+  readonly leafOf?: (entry: string) => string
 }
 
 export interface EntryFault {
@@ -34,29 +35,24 @@ const SALT_BYTES = 32
 const PAYLOAD_DOMAIN = 'agentguard/payload/v1\0'
 const COLUMNS = ['id', 'ts', 'type', 'agent_id', 'action_key', 'allowed', 'decision_id'] as const
 
-/**
- * @param leaf what the line says is the entry's hash in the tree; undefined when it is no hash
- * @param digests of the policies that the bundle has had so far; null: these are looked at elsewhere
- */
+/** @param digests of the policies that the bundle has had so far; null: these are looked at elsewhere */
 export function checkEntry(
   line: EntryLine,
   origin: string,
-  leaf: Uint8Array | undefined,
   digests: ReadonlySet<string> | null,
   tools: HashTools,
 ): CheckedEntry {
   const faults: EntryFault[] = []
   const add = (kind: FindingKind, field: string | null, detail: string) =>
     void faults.push({ kind, field, detail })
-  const bytes = tools.utf8(line.entry)
-  if (!leaf || !equalBytes(leafHash(tools.sha256, bytes), leaf))
+  if (leafOf(line.entry, tools) !== line.leaf)
     add('entry_changed', 'entry', 'the hash of the entry is not the one that the line gives for the tree')
   const read = readEntry(line.entry, origin)
   if (!read.ok) {
     add('entry_invalid', read.errors.field, read.errors.detail)
     return { entry: null, payload: null, faults }
   }
-  if (bytes.length > ENTRY_MAX_BYTES) add('entry_invalid', 'entry', 'the entry is larger than 32 KiB')
+  if (isTooLarge(line.entry, tools)) add('entry_invalid', 'entry', 'the entry is larger than 32 KiB')
   const entry = read.value
   const column = differingColumn(line.columns, entry)
   if (column) add('projection', `columns.${column}`, `the column ${column} differs from the entry`)
@@ -66,29 +62,12 @@ export function checkEntry(
   return { entry, payload, faults }
 }
 
-/**
- * What of an entry can be checked without the lines around it, which is most of the work: spelling, hash, canonical
- * form, columns, commitment. With `lightly` below it is all that `checkEntry` checks, so the two can be done apart.
- * @param line of the bundle, as text; true for a line that is no entry
- */
-export function checkAlone(text: string, origin: string, tools: HashTools): boolean {
-  if (!text.startsWith(ENTRY_BEGINS)) return true
-  const line = parseLine(text)
-  if (!line.ok || line.value.kind !== 'entry') return false
-  const leaf = decodeBase64(line.value.leaf)
-  return checkEntry(line.value, origin, leaf, null, tools).faults.length === 0
-}
+const leafOf = (entry: string, { sha256, utf8, leafOf: atOnce }: HashTools): string =>
+  atOnce ? atOnce(entry) : encodeBase64(leafHash(sha256, utf8(entry)))
 
-/** The rest of `checkEntry`: what needs the policies seen so far. The entry is believed to pass `checkAlone`. */
-export function checkLightly(line: EntryLine, origin: string, digests: ReadonlySet<string>): CheckedEntry {
-  const faults: EntryFault[] = []
-  const read = readEntry(line.entry, origin, false)
-  if (!read.ok) return { entry: null, payload: null, faults: [{ kind: 'entry_invalid', ...read.errors }] }
-  checkPolicies(read.value, digests, (kind, field, detail) => void faults.push({ kind, field, detail }))
-  // Only changes of configuration say something to other entries by their payload.
-  const payload = read.value.type === 'config' ? payloadOf(line) : null
-  return { entry: read.value, payload, faults }
-}
+/** A character has three bytes at most (those of four bytes are two characters), so few need to be counted. */
+const isTooLarge = (entry: string, { utf8 }: HashTools): boolean =>
+  entry.length * 3 > ENTRY_MAX_BYTES && utf8(entry).length > ENTRY_MAX_BYTES
 
 /** The first column that says something else than the entry. */
 function differingColumn(columns: Columns, entry: ReadEntry): keyof Columns | null {
@@ -165,7 +144,12 @@ function checkDigest(
 const objectOf = (value: Json | undefined): JsonObject | null =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : null
 
-function checkPolicies({ policies, change }: ReadEntry, digests: ReadonlySet<string>, add: Add): void {
+/** Whether the bundle has every policy that the entry names. */
+export function checkPolicies(
+  { policies, change }: RuledEntry,
+  digests: ReadonlySet<string>,
+  add: Add,
+): void {
   for (const [i, { sha256 }] of (policies ?? []).entries()) {
     if (!digests.has(sha256))
       add(

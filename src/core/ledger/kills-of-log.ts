@@ -1,7 +1,7 @@
 import { readAction } from '../policy/action.js'
 import { compileDenyAction } from '../policy/pattern.js'
 import type { KillEntry } from './entry.js'
-import type { ReadEntry } from './read-entry.js'
+import type { RuledEntry } from './read-entry.js'
 
 type Kill = KillEntry['kill']
 
@@ -16,7 +16,7 @@ export interface Since {
  * agent, key and action, whatever the entry claims about kill switches.
  */
 export class KillsOfLog {
-  private readonly active = new Map<string, Since & { readonly covers: (entry: ReadEntry) => boolean }>()
+  private readonly active = new Map<string, Since & { readonly covers: (entry: RuledEntry) => boolean }>()
 
   record(index: number, kill: Kill): void {
     if (kill.op === 'deactivated') this.active.delete(kill.id)
@@ -24,14 +24,14 @@ export class KillsOfLog {
   }
 
   /** The first active switch that covers this decision; null when none does. */
-  covering(entry: ReadEntry): Since | null {
+  covering(entry: RuledEntry): Since | null {
     for (const since of this.active.values()) if (since.covers(entry)) return since
     return null
   }
 }
 
 /** What a switch stops, of decision entries. */
-export function coverOf({ scope, target }: Kill): (entry: ReadEntry) => boolean {
+export function coverOf({ scope, target }: Kill): (entry: RuledEntry) => boolean {
   switch (scope) {
     case 'installation':
     case 'organization':
@@ -50,7 +50,7 @@ export function coverOf({ scope, target }: Kill): (entry: ReadEntry) => boolean 
 }
 
 /** As widely as the service: a pattern or an action that cannot be read is covered. */
-function actionCover(target: string): (entry: ReadEntry) => boolean {
+function actionCover(target: string): (entry: RuledEntry) => boolean {
   const pattern = compileDenyAction(target)
   if (!pattern.ok) return () => true
   return ({ action }) => {

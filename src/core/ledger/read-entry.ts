@@ -49,6 +49,9 @@ export interface ReadEntry {
   readonly payload?: PayloadCommitment
 }
 
+/** What the rules between entries read of one. */
+export type RuledEntry = Omit<ReadEntry, 'log' | 'id' | 'payload'>
+
 /** One installation's log of one organization, whatever the epoch: `<installation>/<org_id>`. */
 export const logOf = (origin: string): string => origin.replace(/\/e[1-9]\d{0,9}$/, '')
 
@@ -63,9 +66,8 @@ type Members = Readonly<Record<string, unknown>>
 /**
  * @param text the entry's bytes as text
  * @param origin of the log it must belong to, in this epoch or an earlier one
- * @param canonical false: somebody else looks whether the text is canonical (`checkAlone`)
  */
-export function readEntry(text: string, origin: string, canonical = true): Result<ReadEntry, LineFault> {
+export function readEntry(text: string, origin: string): Result<ReadEntry, LineFault> {
   if (text.length > ENTRY_MAX_BYTES) return fault(null, 'is larger than 32 KiB')
   let value: unknown
   try {
@@ -77,7 +79,7 @@ export function readEntry(text: string, origin: string, canonical = true): Resul
   if (value.v !== 1) return fault('v', 'is of a version that this program does not know')
   const wrong = firstWrong(value) ?? strangeLog(value, origin)
   if (wrong !== null) return fault(wrong, `has no ${wrong} as entries of this log have it`)
-  if (canonical && !isCanonical(value, text)) return fault(null, 'is not canonical JSON (RFC 8785)')
+  if (!isCanonical(value, text)) return fault(null, 'is not canonical JSON (RFC 8785)')
   return ok(value as unknown as ReadEntry)
 }
 
@@ -167,6 +169,7 @@ const isApproval = (value: unknown): boolean =>
   (value.lifts === undefined || Array.isArray(value.lifts))
 
 function strangeLog({ log }: Members, origin: string): string | null {
+  if (log === origin) return null
   if (typeof log !== 'string' || logOf(log) !== logOf(origin)) return 'log'
   return epochOf(log) <= epochOf(origin) ? null : 'log'
 }

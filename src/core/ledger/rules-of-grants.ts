@@ -7,7 +7,7 @@ import { readAction } from '../policy/action.js'
 import { readResource } from '../policy/resource.js'
 import { canonicalize, type Json } from './canonical.js'
 import type { ApprovalEntry } from './entry.js'
-import type { ReadEntry } from './read-entry.js'
+import type { RuledEntry } from './read-entry.js'
 import type { Violation } from './rules-of-log.js'
 
 interface Requested {
@@ -19,7 +19,7 @@ interface Requested {
 }
 
 type Members = ApprovalEntry['approval']
-type Read = ReadEntry & { readonly action?: { readonly key: string; readonly raw?: string } }
+type Read = RuledEntry & { readonly action?: { readonly key: string; readonly raw?: string } }
 
 /** Feed it every entry in order of index. */
 export class GrantRules {
@@ -28,7 +28,7 @@ export class GrantRules {
   /** @param whole the log is read from its first entry: an approval that nobody asked for is then a finding */
   constructor(private readonly whole: boolean) {}
 
-  check(index: number, entry: ReadEntry, found: Violation[]): void {
+  check(index: number, entry: RuledEntry, found: Violation[]): void {
     const { approval } = entry
     if (entry.type === 'decision') return this.decision(index, entry, found)
     if (entry.type !== 'approval' || !approval) return
@@ -58,7 +58,7 @@ export class GrantRules {
     }
   }
 
-  private give({ subject }: ReadEntry, approval: Members, found: Violation[]): void {
+  private give({ subject }: RuledEntry, approval: Members, found: Violation[]): void {
     const request = this.requested.get(approval.id)
     if (!request) {
       if (this.whole)

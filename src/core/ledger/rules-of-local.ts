@@ -5,7 +5,7 @@
  */
 import type { ConfigVersions, EntryPolicy, KillEntry, LocalDecision } from './entry.js'
 import { coverOf } from './kills-of-log.js'
-import type { ReadEntry } from './read-entry.js'
+import type { RuledEntry } from './read-entry.js'
 import type { Violation } from './rules-of-log.js'
 
 /** The longest lease that an installation can give. */
@@ -32,12 +32,12 @@ interface Span {
 
 interface KillSpan extends Span {
   readonly kill: KillEntry['kill']
-  readonly covers: (entry: ReadEntry) => boolean
+  readonly covers: (entry: RuledEntry) => boolean
 }
 
 /** A local decision as its entry states it, times in milliseconds. */
 interface Local {
-  readonly entry: ReadEntry
+  readonly entry: RuledEntry
   readonly config: ConfigVersions
   readonly issued_at: number
   readonly lease_until: number
@@ -62,7 +62,7 @@ export class LocalRules {
   /** @param whole the log is read from its first entry */
   constructor(private readonly whole: boolean) {}
 
-  recordKill(index: number, entry: ReadEntry, kill: KillEntry['kill']): void {
+  recordKill(index: number, entry: RuledEntry, kill: KillEntry['kill']): void {
     const no = noOf(index, entry)
     const active = this.kills.find(({ kill: { id }, ended }) => id === kill.id && ended === null)
     if (kill.op === 'deactivated') {
@@ -70,12 +70,12 @@ export class LocalRules {
     } else if (!active) this.kills.push({ kill, began: no, ended: null, covers: coverOf(kill) })
   }
 
-  recordRevoked(index: number, entry: ReadEntry, key_id: string): void {
+  recordRevoked(index: number, entry: RuledEntry, key_id: string): void {
     if (!this.revoked.has(key_id)) this.revoked.set(key_id, noOf(index, entry))
   }
 
   /** @param agent_id '' for the organization */
-  recordActive(index: number, entry: ReadEntry, agent_id: string, active: boolean): void {
+  recordActive(index: number, entry: RuledEntry, agent_id: string, active: boolean): void {
     const spans = this.inactive.get(agent_id) ?? []
     this.inactive.set(agent_id, spans)
     const last = spans.at(-1)
@@ -84,7 +84,7 @@ export class LocalRules {
     if (!active && !open) spans.push({ began: noOf(index, entry), ended: null })
   }
 
-  recordPolicy(index: number, entry: ReadEntry, { id, version, sha256 }: PolicyVersion, name: Name | null) {
+  recordPolicy(index: number, entry: RuledEntry, { id, version, sha256 }: PolicyVersion, name: Name | null) {
     const states = this.policies.get(id) ?? []
     states.push({ ...noOf(index, entry), version, sha256 })
     this.policies.set(id, states)
@@ -92,7 +92,7 @@ export class LocalRules {
   }
 
   /** A decision of event `decision.local`, whose form was read. */
-  check(entry: ReadEntry, stated: LocalDecision, found: Violation[]): void {
+  check(entry: RuledEntry, stated: LocalDecision, found: Violation[]): void {
     const local = {
       entry,
       config: stated.config,
@@ -111,7 +111,7 @@ export class LocalRules {
   }
 
   /** Each agent's spool is recorded from 0 without a gap: none of its decisions was left out. */
-  private checkPlace({ subject }: ReadEntry, { spool, seq }: LocalDecision, found: Violation[]): void {
+  private checkPlace({ subject }: RuledEntry, { spool, seq }: LocalDecision, found: Violation[]): void {
     const name = `${subject?.agent_id ?? ''}/${spool}`
     const next = this.spools.get(name) ?? (this.whole ? 0 : seq)
     this.spools.set(name, seq + 1)
@@ -188,7 +188,7 @@ export class LocalRules {
 
 export type PolicyVersion = Pick<EntryPolicy, 'id' | 'version' | 'sha256'>
 
-function checkTimes(entry: ReadEntry, local: Local, decided_at: number, found: Violation[]): void {
+function checkTimes(entry: RuledEntry, local: Local, decided_at: number, found: Violation[]): void {
   const { issued_at, lease_until } = local
   const add = (field: string, detail: string) => void found.push({ kind: 'lease', field, detail })
   if (decided_at > lease_until) add('local.decided_at', 'it was decided after the lease had run out')
@@ -219,4 +219,4 @@ const includes = (config: ConfigVersions, { installation, organization, agent }:
   config.organization >= organization &&
   (agent === undefined || (config.agent ?? 0) >= agent)
 
-const noOf = (index: number, { ts, config }: ReadEntry): No => ({ index, ts: Date.parse(ts), config })
+const noOf = (index: number, { ts, config }: RuledEntry): No => ({ index, ts: Date.parse(ts), config })

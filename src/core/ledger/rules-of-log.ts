@@ -7,7 +7,7 @@ import type { EntryPolicy } from './entry.js'
 import type { FindingKind } from './findings.js'
 import { KillsOfLog } from './kills-of-log.js'
 import { GrantRules } from './rules-of-grants.js'
-import type { ReadEntry } from './read-entry.js'
+import type { RuledEntry } from './read-entry.js'
 import { LocalRules } from './rules-of-local.js'
 
 export interface Violation {
@@ -58,7 +58,7 @@ export class LogRules {
   }
 
   /** What is wrong with this entry, given all before it. `payload`: opened, or null when there is none to see. */
-  check(index: number, entry: ReadEntry, payload: Readonly<Record<string, Json>> | null): Violation[] {
+  check(index: number, entry: RuledEntry, payload: Readonly<Record<string, Json>> | null): Violation[] {
     const found: Violation[] = []
     this.checkVersions(index, entry, found)
     if (entry.local) this.local.check(entry, entry.local, found)
@@ -72,7 +72,7 @@ export class LogRules {
     return found
   }
 
-  private checkVersions(index: number, { config, subject }: ReadEntry, found: Violation[]): void {
+  private checkVersions(index: number, { config, subject }: RuledEntry, found: Violation[]): void {
     if (config.installation < this.installation) {
       found.push(older('config.installation', config.installation, this.installation, null))
     }
@@ -93,7 +93,7 @@ export class LogRules {
     }
   }
 
-  private checkDecision(index: number, entry: ReadEntry, found: Violation[]): void {
+  private checkDecision(index: number, entry: RuledEntry, found: Violation[]): void {
     const agent_id = entry.subject?.agent_id ?? ''
     const agent = this.agent(agent_id)
     const allowed = entry.decision?.effect === 'allow'
@@ -180,7 +180,7 @@ export class LogRules {
     }
   }
 
-  private record(index: number, entry: ReadEntry, payload: Readonly<Record<string, Json>> | null): void {
+  private record(index: number, entry: RuledEntry, payload: Readonly<Record<string, Json>> | null): void {
     const { event, change } = entry
     if (!change) return
     if (change.kind === 'key' && change.op === 'revoked') {
@@ -201,7 +201,7 @@ export class LogRules {
     }
   }
 
-  private recordPolicy(index: number, entry: ReadEntry, change: NonNullable<ReadEntry['change']>): void {
+  private recordPolicy(index: number, entry: RuledEntry, change: NonNullable<RuledEntry['change']>): void {
     const { id, version, sha256, scope, team } = change
     if (version === undefined || sha256 === undefined) return
     this.policies.set(id, { version, sha256, index })

@@ -2,10 +2,10 @@ import { MadeLog, makeLog, TOOLS } from '../../../test/support/bundle.js'
 import fc from 'fast-check'
 import { type EntryLine, formatLine } from './bundle.js'
 import { canonicalize } from './canonical.js'
-import { checkAlone } from './check-entry.js'
 import type { KillScope } from '../policy/stages/kill.js'
 import type { Finding, FindingKind } from './findings.js'
 import { parseVerifierKey } from './note.js'
+import { readPiece } from './pieces.js'
 import { BundleVerifier, type Verdict, type VerifyOptions } from './verify.js'
 
 const keyOf = (vkey: string) => {
@@ -14,10 +14,25 @@ const keyOf = (vkey: string) => {
   return key.value
 }
 
+/** Line by line. Whatever a test is about, the same bundle read in pieces must come out alike. */
 function verdictOf(lines: Iterable<string>, options: VerifyOptions = {}): Verdict {
+  const all = [...lines]
   const verifier = new BundleVerifier(TOOLS, options)
-  for (const line of lines) verifier.line(line)
-  return verifier.finish()
+  for (const line of all) verifier.line(line)
+  const verdict = verifier.finish()
+  expect(verdictInPieces(all, options)).toEqual(verdict.valid ? verdict : null)
+  return verdict
+}
+
+/** As `agentguard verify` does with a file; null as soon as anything is found. */
+function verdictInPieces(lines: readonly string[], options: VerifyOptions, size = 7): Verdict | null {
+  const verifier = new BundleVerifier(TOOLS, options)
+  for (let at = 0; at < lines.length; at += size) {
+    const piece = lines.slice(at, at + size)
+    if (!verifier.piece(at === 0 ? piece : readPiece(piece, verifier.origin ?? '', TOOLS))) return null
+  }
+  const verdict = verifier.finish()
+  return verdict.valid ? verdict : null
 }
 
 const first = (verdict: Verdict): Pick<Finding, 'kind' | 'index'> | null => {
@@ -539,16 +554,15 @@ it('control: canonical JSON is looked at, not only JSON', () => {
   expect(first(verdict)).toEqual({ kind: 'entry_invalid', index: 0 })
 })
 
-describe('checked by two, each a part', () => {
-  /** As `agentguard verify` does with a large file: entries by themselves here, all else there. */
-  const together = (changed: readonly string[]): boolean => {
-    const verifier = new BundleVerifier(TOOLS, trusted)
-    for (const line of changed) verifier.line(line, true)
-    return verifier.finish().valid && changed.every((line) => checkAlone(line, log.origin, TOOLS))
-  }
+describe('read in pieces, each by itself', () => {
+  it('hands over what rules need of an entry once a piece, however many say it', () => {
+    const [run] = readPiece(lines.slice(at(100), at(200)), log.origin, TOOLS)
+    if (typeof run !== 'object') throw new Error('the entries are no run')
+    expect([run.first, run.which.length, run.leaves.length]).toEqual([100, 100, 3200])
+    expect((JSON.parse(run.distinct) as unknown[]).length).toBeLessThan(25)
+  })
 
-  it('is valid exactly when one alone says so', () => {
-    expect(together(lines)).toBe(true)
+  it('is valid exactly when it is line by line, however it is spelt', () => {
     const spellings: readonly ((line: string) => string)[] = [
       (line) => line.replace('"kind":"entry"', '"kind": "entry"'),
       (line) => ` ${line}`,
@@ -576,7 +590,7 @@ describe('checked by two, each a part', () => {
         const other =
           'spelling' in how ? how.spelling(line) : line.slice(0, position) + how.to + line.slice(position + 1)
         const changed = lines.with(index, other)
-        expect([other, together(changed)]).toEqual([other, verdictOf(changed, trusted).valid])
+        verdictOf(changed, trusted)
       }),
       { numRuns: 80 },
     )

@@ -15,12 +15,13 @@ import {
   type PolicyLine,
 } from './bundle.js'
 import { type Checkpoint, verifyCheckpoint } from './checkpoint.js'
-import { checkEntry, checkLightly, type CheckedEntry, hexOf, type HashTools } from './check-entry.js'
+import { checkEntry, type CheckedEntry, checkPolicies, hexOf, type HashTools } from './check-entry.js'
 import { Erasures } from './erasures.js'
 import type { Finding, FindingKind } from './findings.js'
 import { CompactTree, HASH_BYTES } from './merkle.js'
 import { parseVerifierKey, type VerifierKey, type VerifyEd25519 } from './note.js'
-import { logOf, type ReadEntry } from './read-entry.js'
+import type { Followed, Piece, Run } from './pieces.js'
+import { logOf, type RuledEntry } from './read-entry.js'
 import { LogRules } from './rules-of-log.js'
 import { equalBytes } from './verify-merkle.js'
 
@@ -146,13 +147,10 @@ export class BundleVerifier {
     return this.manifest ? this.manifest.end - this.manifest.first : 0
   }
 
-  /**
-   * Reads the next line, without its newline. Returns what it holds unless that cannot be read.
-   * @param lightly somebody else runs `checkAlone` on this line; unless that says yes, the verdict means nothing
-   */
-  line(text: string, lightly = false): Checked | null {
+  /** Reads the next line, without its newline. Returns what it holds unless that cannot be read. */
+  line(text: string): Checked | null {
     this.lines++
-    const parsed = parseLine(text, !lightly)
+    const parsed = parseLine(text)
     if (!parsed.ok) {
       const { field, detail } = parsed.errors
       this.find('malformed', this.manifest ? this.next : null, field, detail)
@@ -164,11 +162,24 @@ export class BundleVerifier {
     const line = parsed.value
     if (!this.inOrder(line)) return null
     if (line.kind === 'entry') {
-      const entry = this.entry(line, lightly)
+      const entry = this.entry(line)
       return entry && { line, entry }
     }
     this.other(line)
     return { line }
+  }
+
+  /**
+   * Reads the next lines, of which `readPiece` has checked what concerns each alone. As soon as anything is wrong it is
+   * false, and the finding need not be the one that `line` would have begun with: read the bundle again, line by line.
+   */
+  piece(parts: Piece): boolean {
+    for (const part of parts) {
+      if (typeof part === 'string') this.line(part)
+      else this.run(part)
+      if (this.findings.length > 0) return false
+    }
+    return true
   }
 
   /** The verdict, after the last line. */
@@ -211,7 +222,7 @@ export class BundleVerifier {
   }
 
   /** Whether a line may stand here: manifest, keys, checkpoint, edge, then policies and entries, end. */
-  private inOrder({ kind }: BundleLine): boolean {
+  private inOrder({ kind }: Pick<BundleLine, 'kind'>): boolean {
     const begin = kind === 'policy' || kind === 'entry' || kind === 'expired' || kind === 'end'
     if (kind !== 'manifest' && !this.manifest) {
       if (this.lines === 1) this.find('malformed', null, 'kind', 'a bundle begins with its manifest')
@@ -339,32 +350,58 @@ export class BundleVerifier {
     this.digests.add(sha256)
   }
 
-  private entry(line: EntryLine, lightly: boolean): CheckedEntry | null {
-    const { manifest, rules } = this
-    if (!manifest || !rules) return null
-    this.entries++
+  private entry(line: EntryLine): CheckedEntry | null {
+    const { manifest } = this
+    if (!manifest) return null
     this.take(line, manifest)
-    const leaf = decodeBase64(line.leaf)
-    if (leaf?.length === HASH_BYTES) this.tree?.append(leaf)
-    const checked = lightly
-      ? checkLightly(line, manifest.origin, this.digests)
-      : checkEntry(line, manifest.origin, leaf, this.digests, this.tools)
+    const checked = checkEntry(line, manifest.origin, this.digests, this.tools)
     for (const { kind, field, detail } of checked.faults) this.find(kind, line.index, field, detail)
-    const { entry } = checked
-    if (entry) {
-      const { effect } = entry.decision ?? {}
-      if (entry.type === 'decision' && effect) this.decisions[effect]++
-      for (const { kind, field, detail } of rules.check(line.index, entry, checked.payload))
-        this.find(kind, line.index, `entry.${field}`, detail)
-    }
-    this.trackErasure(line, entry)
-    this.compareRoot()
+    const redacted = line.payload !== undefined && 'redacted' in line.payload
+    this.follow(line.index, decodeBase64(line.leaf), { ...checked, redacted })
     return checked
   }
 
-  private trackErasure({ index, payload }: EntryLine, entry: ReadEntry | null): void {
+  private run({ first, distinct, which, leaves }: Run): void {
+    const { manifest } = this
+    if (!manifest || !this.inOrder({ kind: 'entry' })) return
+    // Our own `readPiece` wrote it.
+    const kinds = JSON.parse(distinct) as readonly Followed[]
+    for (const { entry } of kinds)
+      checkPolicies(entry, this.digests, (kind, field, detail) => this.find(kind, first, field, detail))
+    for (const [i, kind] of which.entries()) {
+      const followed = kinds[kind]
+      if (!followed) throw new RangeError('a run names an entry that it does not have')
+      this.lines++
+      this.take({ index: first + i }, manifest)
+      this.follow(first + i, leaves.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES), followed)
+    }
+  }
+
+  /** What concerns an entry and those before it. */
+  private follow(
+    index: number,
+    leaf: Uint8Array | undefined,
+    {
+      entry,
+      payload,
+      redacted,
+    }: Pick<CheckedEntry, 'payload'> & { entry: RuledEntry | null; redacted: boolean },
+  ): void {
+    this.entries++
+    if (leaf?.length === HASH_BYTES) this.tree?.append(leaf)
+    if (entry) {
+      const { effect } = entry.decision ?? {}
+      if (entry.type === 'decision' && effect) this.decisions[effect]++
+      for (const { kind, field, detail } of this.rules?.check(index, entry, payload) ?? [])
+        this.find(kind, index, `entry.${field}`, detail)
+    }
+    this.trackErasure(index, entry, redacted)
+    this.compareRoot()
+  }
+
+  private trackErasure(index: number, entry: RuledEntry | null, redacted: boolean): void {
     const agent_id = entry?.subject?.agent_id ?? null
-    if (payload && 'redacted' in payload) {
+    if (redacted) {
       this.redacted++
       this.erasures.lost(index, agent_id)
     }
