@@ -225,6 +225,16 @@ describe('activating and deactivating', () => {
     expect(await ask(one)).toBe('allow_rule')
   })
 
+  it('takes an environment by its long name, also to end it', async () => {
+    const one = await bot()
+    const made = await activate(admin, 'environment', 'production')
+    expect([made.status, made.body.target]).toEqual([200, 'prod'])
+    expect(await ask(one)).toBe('kill_switch_active')
+    const ended = await deactivate(admin, { scope: 'environment', target: 'production' })
+    expect([ended.status, ended.body.state]).toEqual([200, 'ended'])
+    expect(await ask(one)).toBe('allow_rule')
+  })
+
   it('twice changes nothing, and in parallel there is one switch and one entry of each', async () => {
     const one = await bot()
     const made = await Promise.all(Array.from({ length: 8 }, () => activate(admin, 'agent', one.agent_id)))

@@ -29,6 +29,12 @@ const NOTHING: TargetColumns = { environment: null, team: null, agent_id: null, 
 export const targetOf = (row: TargetColumns): string | null =>
   row.environment ?? row.team ?? row.key_id ?? row.agent_id ?? row.action
 
+/** The target of a request as a switch has it: environments under their short names. */
+export function storedTarget(scope: KillScope | undefined, target: string | undefined): string | null {
+  if (target === undefined) return null
+  return (scope === 'environment' && ENVIRONMENTS.find((one) => one === shortEnvironment(target))) || target
+}
+
 /**
  * What a scope and target name, by their form alone; of a key without its agent.
  * @throws Problem `validation_failed` for a target that does not go with the scope; `forbidden` for a scope wider than

@@ -8,7 +8,7 @@ import type { Tx } from '../platform/database/database.service.js'
 import type { DeactivateKillSwitch } from './kill-switch.dto.js'
 import * as queries from './kill-switch.queries.js'
 import { missing } from './kill-switch.view.js'
-import { assertReached, type Found, readTarget, targetOf } from './kill-target.js'
+import { assertReached, type Found, readTarget, storedTarget, targetOf } from './kill-target.js'
 
 /** Switches in the database, each change with its entry, in the caller's transaction. */
 @Injectable()
@@ -59,7 +59,7 @@ export class KillSwitchRecords {
   ): Promise<queries.KillRow> {
     const filter =
       kill_id === undefined
-        ? { include_ended: false, ...(scope && { scope }), target: target ?? null }
+        ? { include_ended: false, ...(scope && { scope }), target: storedTarget(scope, target) }
         : { include_ended: true, kill_id }
     const [row] = await queries.selectKills(tx, { ...this.scopeOf(principal), ...filter }, 1, 0)
     if (!row) throw missing(kill_id ?? [scope, target].filter(Boolean).join(' '))
