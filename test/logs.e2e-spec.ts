@@ -3,6 +3,7 @@ import { Client as Postgres } from 'pg'
 import type { LogEntry } from '../src/logs/logs.dto.js'
 import { type RunningApp, startApp } from './support/app.js'
 import { type Answer, Client, type ProblemBody } from './support/client.js'
+import { until } from './support/proofs.js'
 
 let app: RunningApp
 let admin: Client
@@ -239,6 +240,25 @@ describe('GET /logs (AG-71, AG-72)', () => {
     expect(await totals()).toEqual(['10000', 'eq'])
     await copies(10_000, 10_000)
     expect(await totals()).toEqual(['10000', 'gte'])
+  })
+
+  it('finds what was denied without walking over what was allowed', async () => {
+    const { client } = await makeAgent()
+    await client.post('/enforce', { action: 'delete:file' })
+    await owner.query('ANALYZE ledger.ledger_entry') // many allows by now: the test before this one
+    const scans = async () => {
+      const { rows } = await owner.query<{ scans: number }>(
+        `SELECT sum(s.idx_scan)::integer AS scans FROM pg_stat_all_indexes s
+         JOIN pg_indexes i ON i.schemaname = s.schemaname AND i.indexname = s.indexrelname
+         WHERE s.schemaname = 'ledger' AND i.indexdef LIKE '%WHERE (NOT allowed)'`,
+      )
+      return rows[0]?.scans ?? 0
+    }
+    const before = await scans()
+    const { body } = await list(admin, '?allowed=false&limit=1')
+    expect(body[0]).toMatchObject({ action: 'delete:file', allowed: false })
+    // PostgreSQL counts scans a moment later.
+    await until(async () => ((await scans()) > before ? true : null), 10_000)
   })
 
   it.each([

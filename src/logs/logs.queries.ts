@@ -40,7 +40,9 @@ function where(filter: LogFilter): Prisma.Sql {
   }
   if (filter.action_key !== undefined) conditions.push(Prisma.sql`action_key = ${filter.action_key}`)
   if (filter.action_regex !== undefined) conditions.push(Prisma.sql`action_key ~ ${filter.action_regex}`)
-  if (filter.allowed !== undefined) conditions.push(Prisma.sql`allowed = ${filter.allowed}`)
+  // In words and not as a parameter, so that PostgreSQL sees which index answers `NOT allowed`.
+  if (filter.allowed !== undefined)
+    conditions.push(filter.allowed ? Prisma.sql`allowed` : Prisma.sql`NOT allowed`)
   if (filter.decision_id !== undefined) {
     // An array of the few indexes, so that PostgreSQL looks them up instead of walking down the log for them.
     const { org_id, decision_id } = filter
