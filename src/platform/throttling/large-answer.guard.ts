@@ -18,6 +18,7 @@ const LARGE_ANSWERS = {
   all: 8,
   shared: 8,
   least: 2,
+  busiest: 2,
   max_waiting: 64,
   max_wait_ms: 2_000,
   refusal: 'not_ready',

@@ -5,6 +5,7 @@ const LIMITS: TurnLimits = {
   all: 16,
   shared: 8,
   least: 2,
+  busiest: 1,
   alone_after_ms: 1_000,
   max_waiting: 4,
   max_wait_ms: 100,
@@ -85,6 +86,27 @@ describe('beside others', () => {
     flood.end()
     await settled()
     expect(flood.turns).toHaveLength(LIMITS.shared / 2) // the first that waited
+  })
+
+  it('who was served more than the others lately has little open, and more again when it asks less', async () => {
+    const { asker, pass } = world()
+    const [flood, quiet] = [asker('flood'), asker('quiet')]
+    const share = LIMITS.shared / 2
+    for (let served = 0; served <= LIMITS.shared; served++) {
+      quiet.ask(served % 4 === 0 ? 1 : 0)
+      quiet.end()
+      flood.ask(1)
+      flood.end()
+    }
+    flood.ask(share)
+    quiet.ask(LIMITS.least)
+    await settled()
+    expect(flood.turns).toHaveLength(LIMITS.busiest)
+    expect(quiet.turns).toHaveLength(LIMITS.least)
+    pass(1_001) // what was served counts half: no more than what is shared out
+    flood.end()
+    await settled()
+    expect(flood.turns.length).toBeGreaterThan(LIMITS.busiest)
   })
 
   it('comes in also when others have filled everything', () => {

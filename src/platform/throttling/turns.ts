@@ -6,8 +6,10 @@ export interface TurnLimits {
   readonly all: number
   /** What is shared out while more than one asks: little, because everybody waits for what is open of others. */
   readonly shared: number
-  /** Nobody's share is less. */
+  /** Nobody's share is less, but for who is served most. */
   readonly least: number
+  /** The share of who was served more than the average lately: what it has open is what the others wait for. */
+  readonly busiest: number
   /** Who was the last to ask, and nobody else for so long, is alone and may have `all`. */
   readonly alone_after_ms: number
   /** Requests that one may have waiting; all together four times as many. */
@@ -21,6 +23,7 @@ export const TURN_DEFAULTS: TurnLimits = {
   all: 512,
   shared: 64,
   least: 8,
+  busiest: 4,
   alone_after_ms: 10_000,
   max_waiting: 1_024,
   max_wait_ms: 500,
@@ -28,6 +31,8 @@ export const TURN_DEFAULTS: TurnLimits = {
 }
 
 const SWEEP_MS = 50
+/** After this long, what was served counts half. */
+const HALF_MS = 1_000
 const COST_BYTES = 16 * 1024
 /** No item of a batch is shorter. */
 const ITEM_BYTES = 32
@@ -80,6 +85,10 @@ export class Turns {
   private readonly lines = new Map<string, Line>()
   /** Who has something waiting, in the order of turns. */
   private readonly queue = new Set<Line>()
+  /** What each was served lately, in costs; who was not served lately is not in it. */
+  private readonly served = new Map<string, number>()
+  private served_all = 0
+  private halved_at = 0
   private open = 0
   private waiting = 0
   /** Who asked last, and who asked before and is somebody else. */
@@ -99,6 +108,7 @@ export class Turns {
    */
   take(name: string, cost: number): Turn | Promise<Turn> {
     const now = this.clock()
+    this.forgetServed(now)
     this.noted(name, now)
     let line = this.lines.get(name)
     if (!line) {
@@ -124,6 +134,8 @@ export class Turns {
   }
 
   private begin(line: Line, cost: number): Turn {
+    this.served.set(line.name, (this.served.get(line.name) ?? 0) + cost)
+    this.served_all += cost
     line.open += cost
     this.open += cost
     return new Turn(() => {
@@ -146,14 +158,38 @@ export class Turns {
     const { all, shared, least, alone_after_ms } = this.limits
     const others_at = this.last.name === line.name ? this.other_at : this.last.at
     if (now - others_at > alone_after_ms) return all
+    if (this.isBusiest(line)) return this.limits.busiest
     // One share is kept for who comes next.
     return Math.max(least, Math.floor(shared / (this.lines.size + 1)))
+  }
+
+  /**
+   * Whether it was served more than the average of those who were served lately, and more than what is shared out. So
+   * a flood beside who asks now and then has little open at a time, and of two floods each in turn.
+   */
+  private isBusiest(line: Line): boolean {
+    const served = this.served.get(line.name) ?? 0
+    return served > this.limits.shared && served * this.served.size > this.served_all
+  }
+
+  private forgetServed(now: number): void {
+    const halvings = Math.floor((now - this.halved_at) / HALF_MS)
+    if (halvings < 1) return
+    this.halved_at = now
+    this.served_all = 0
+    for (const [name, cost] of this.served) {
+      const left = cost / 2 ** halvings
+      if (left < 1) this.served.delete(name)
+      else this.served.set(name, left)
+      this.served_all += left < 1 ? 0 : left
+    }
   }
 
   /** Everybody in turn, as long as somebody's next request has room: who was served goes to the end. */
   private next(): void {
     if (this.queue.size === 0) return
     const now = this.clock()
+    this.forgetServed(now)
     for (const line of this.queue) {
       const [first] = line.waiting
       if (first && !this.admits(line, first.cost, now)) continue
