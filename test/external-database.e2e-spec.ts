@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { Client, Pool } from 'pg'
 import { assertDatabase } from '../src/platform/database/assertions.js'
+import { Database } from '../src/platform/database/database.service.js'
 import { openConnections } from '../src/platform/database/open-connections.js'
 import {
   type EmbeddedPostgres,
@@ -52,6 +53,32 @@ describe('a database given by DATABASE_URL', () => {
   it('is migrated and served as its owner, who is no superuser, also a second time', async () => {
     await open(urlOf('tenant', 'of-the-test'))
     await open(urlOf('tenant', 'of-the-test'))
+  })
+
+  it('is worked with in READ COMMITTED, as its role, whatever its own default is', async () => {
+    const superuser = new Client({ connectionString: server.admin_url })
+    await superuser.connect()
+    await superuser.query(`ALTER DATABASE product SET default_transaction_isolation = 'serializable'`)
+    await superuser.end()
+    const database_url = urlOf('tenant', 'of-the-test')
+    const connections = await openConnections({ database_url, migrate_on_start: true, data_dir: folder })
+    const database = new Database(connections, { max: 1, timeout_ms: 10_000, recycle_s: 60 })
+    const stands = `SELECT current_setting('transaction_isolation') AS isolation, current_user::text AS role`
+    const scope = { org_id: 'org_default' }
+    const wanted = [{ isolation: 'read committed', role: 'agentguard_app' }]
+    try {
+      const ordinary = () => database.withOrg(scope, (tx) => tx.$queryRawUnsafe(stands))
+      expect(await ordinary()).toEqual(wanted)
+      expect(await database.urgently(ordinary)).toEqual(wanted)
+      expect((await database.withOrgClient(scope, (client) => client.query(stands))).rows).toEqual(wanted)
+      // Control: the default is in force for whoever says nothing.
+      const plain = new Client({ connectionString: database_url })
+      await plain.connect()
+      expect((await plain.query(stands)).rows).toEqual([{ isolation: 'serializable', role: 'tenant' }])
+      await plain.end()
+    } finally {
+      await database.close()
+    }
   })
 
   it('is refused to a superuser', async () => {
