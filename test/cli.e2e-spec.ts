@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { AgentGuard } from '../sdk/src/index.js'
+import { until } from './support/proofs.js'
 import { buildSdk, CLI } from './support/sdk.js'
 import { type RunningApp, startApp } from './support/app.js'
 
@@ -189,27 +190,38 @@ describe('enforce and logs', () => {
 
   it('follows: every entry once, in order', async () => {
     const made = await makeAgent('followed')
-    const ask = (i: number) =>
-      app.send('POST', '/enforce', { action: `read ${i}` }, { 'x-agent-key': made.api_key })
-    await ask(0)
+    const told: number[] = []
+    const ask = async (i: number): Promise<void> => {
+      const answer = await app.send(
+        'POST',
+        '/enforce',
+        { action: `read ${i}` },
+        { 'x-agent-key': made.api_key },
+      )
+      // A busy machine may refuse some (503): what counts is what was answered.
+      if (answer.status === 200) told.push(((await answer.json()) as { log: { index: number } }).log.index)
+    }
+    while (told.length === 0) await ask(0)
     const child = spawn(process.execPath, [CLI, 'logs', '-f', '--agent', made.agent_id, '--json'], {
       env: { PATH: process.env.PATH, HOME: folder, ...admin },
     })
     const seen: number[] = []
-    const all = new Promise<void>((resolve) => {
-      let text = ''
-      child.stdout.on('data', (chunk: Buffer) => {
-        text += chunk.toString()
-        const lines = text.split('\n')
-        text = lines.pop() ?? ''
-        for (const line of lines) seen.push((JSON.parse(line) as { index: number }).index)
-        if (seen.length === 1) for (let i = 1; i <= 150; i++) void ask(i)
-        if (seen.length >= 151) resolve()
-      })
+    let text = ''
+    child.stdout.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+      const lines = text.split('\n')
+      text = lines.pop() ?? ''
+      for (const line of lines) seen.push((JSON.parse(line) as { index: number }).index)
     })
-    await all
-    child.kill()
-    expect(new Set(seen).size).toBe(151)
+    try {
+      await until(() => Promise.resolve(seen.length > 0 || null))
+      await Promise.all(Array.from({ length: 150 }, (_, i) => ask(i + 1)))
+      expect(told.length).toBeGreaterThan(100)
+      await until(() => Promise.resolve(told.every((index) => seen.includes(index)) || null))
+    } finally {
+      child.kill()
+    }
+    expect(new Set(seen).size).toBe(seen.length)
     expect(seen).toEqual([...seen].sort((a, b) => a - b))
   })
 })

@@ -132,17 +132,21 @@ describe('GET /logs/export?format=ndjson', () => {
     const ask = async (count: number) => {
       for (let i = 0; i < count; i++) await made.agent.post('/enforce', { action: 'read', resource: `r${i}` })
     }
+    const newest = async () => (await org.root.get<LogEntry[]>('/logs?limit=1')).body[0]
     await ask(20)
-    await sleep(60) // The service's clock is the database's, which is some milliseconds from this one.
-    const start = new Date()
-    await sleep(60)
+    // By the clock of the log, which follows the database's and not this process's.
+    const last = await newest()
+    const start = new Date(Date.parse(last?.timestamp ?? '') + 1)
+    await sleep(5)
     await ask(300)
+    const count = ((await newest())?.index ?? 0) - (last?.index ?? 0)
+    expect(count).toBeGreaterThanOrEqual(250) // a busy machine may have refused some (503)
     await signed(org.root)
     const text = await exported(org.root, `?start_time=${start.toISOString()}`)
     const verdict = verdictOf(text)
     expect(verdict.findings).toEqual([])
-    expect(verdict).toMatchObject({ entries: 300, unsigned: 0, notes: [] })
-    expect(verdict.first).toBe(verdict.end - 300)
+    expect(verdict).toMatchObject({ entries: count, unsigned: 0, notes: [] })
+    expect(verdict.first).toBe(verdict.end - count)
     expect(verdict.checkpoint?.size).toBe(verdict.end)
 
     const early = await exported(org.root, `?end_time=${start.toISOString()}`)
@@ -158,16 +162,19 @@ describe('GET /logs/export?format=ndjson', () => {
     const adding = (async () => {
       while (!stop) await proven.decide(50)
     })()
-    for (let i = 0; i < 5; i++) {
-      const verdict = verdictOf(await exported(proven.root), {})
-      const others = verdict.findings.filter(
-        ({ kind }) => kind !== 'payload' && kind !== 'unrecorded_erasure',
-      )
-      expect(others).toEqual([])
-      expect(verdict.entries).toBeGreaterThan(600)
+    try {
+      for (let i = 0; i < 5; i++) {
+        const verdict = verdictOf(await exported(proven.root), {})
+        const others = verdict.findings.filter(
+          ({ kind }) => kind !== 'payload' && kind !== 'unrecorded_erasure',
+        )
+        expect(others).toEqual([])
+        expect(verdict.entries).toBeGreaterThan(600)
+      }
+    } finally {
+      stop = true
+      await adding
     }
-    stop = true
-    await adding
   })
 
   it('never holds anything of another organization', async () => {
@@ -311,12 +318,10 @@ describe('a large export', () => {
     asked.on('error', () => undefined)
     asked.end()
     await gone
-    await sleep(300)
-    const after = reads
-    await sleep(300)
-    expect(reads).toBe(after)
+    // Until it reads no more: it may hear late that the client has gone.
+    for (let before = -1; before !== reads; await sleep(500)) before = reads
     // Chunks of 256 entries, most of them never read.
-    expect(after).toBeLessThan(COUNT / 256)
+    expect(reads).toBeLessThan(COUNT / 256)
     spy.mockRestore()
   })
 })
@@ -334,12 +339,12 @@ async function newOrganization(name: string): Promise<{ org_id: string; root: Cl
 
 /** Waits until the newest checkpoint of the organization covers everything. */
 async function signed(root: Client): Promise<void> {
-  const until = Date.now() + 20_000
+  const until = Date.now() + 60_000
   while (Date.now() < until) {
     const end = parsed(await exported(root, '')).find((line) => line.kind === 'manifest')?.end
     const { text, status } = await root.get('/ledger/checkpoint')
     if (status === 200 && Number(text.split('\n')[1]) === end) return
     await sleep(100)
   }
-  throw new Error('the log was not signed within 20 s')
+  throw new Error('the log was not signed within 60 s')
 }

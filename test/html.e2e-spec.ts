@@ -91,6 +91,7 @@ withBrowser('the page in Chromium, without network', () => {
   beforeAll(async () => {
     browser = await startBrowser()
     context = await browser.newContext({ offline: true })
+    context.setDefaultTimeout(120_000) // a loaded machine is slow, not wrong
   })
   afterAll(() => browser?.close())
 

@@ -118,10 +118,13 @@ describe.each(['team', 'organization'])('the policy of the %s', (scope) => {
       const background = (async () => {
         while (asking.on) await ask(place, 'read')
       })()
-      await place.admin.put(at, { deny: [{ action: 'read' }] })
-      expect((await ask(place, 'read')).status).toBe('denied')
-      asking.on = false
-      await background
+      try {
+        await place.admin.put(at, { deny: [{ action: 'read' }] })
+        expect((await ask(place, 'read')).status).toBe('denied')
+      } finally {
+        asking.on = false
+        await background
+      }
     }
     const log = await place.admin.get('/logs/export?format=ndjson')
     const verifier = new BundleVerifier(TOOLS)

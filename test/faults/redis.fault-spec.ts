@@ -12,7 +12,7 @@ const REPLICAS = 2
 /** A sixteenth for each replica, and what arrives during a round trip on a loaded machine. */
 const TOO_MANY = REPLICAS * (LIMIT / 16) + 20
 /** Longer than a Redis may be silent before it counts as gone, and than it takes to find it back. */
-const NOTICED_MS = 15_000
+const NOTICED_MS = 60_000
 
 const FAULTS = {
   killed: { begin: (redis: TestRedis) => redis.kill(), end: (redis: TestRedis) => redis.start() },
@@ -91,7 +91,7 @@ function expectLimited(load: Load, most: number): void {
 
 function expectAnsweredAll(load: Load): void {
   expect(load.failures).toEqual({ refused: 0, broken: 0, hung: 0 })
-  expect(load.slowest_ms).toBeLessThan(ANSWERED_WITHIN_MS)
+  expect(load.slowest_ms).toBeLessThan(ANSWERED_WITHIN_MS + load.noise_ms)
 }
 
 /** A new agent asks both replicas three times as often as it may. */

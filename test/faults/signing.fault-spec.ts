@@ -180,9 +180,9 @@ function read(text: string): Checkpoint {
 }
 
 async function until(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 30_000
+  const end = performance.now() + 60_000
   while (!(await check())) {
-    if (performance.now() > end) throw new Error(`not within 30 s: ${what}`)
+    if (performance.now() > end) throw new Error(`not within 60 s: ${what}`)
     await sleep(20)
   }
 }

@@ -259,7 +259,7 @@ describe('after a process was killed', () => {
     expect(existsSync(path.join(server.data_dir, 'postmaster.pid'))).toBe(true)
     const count = () => query(server.admin_url, 'SELECT count(*)::int AS count FROM kept').catch(() => null)
     let rows: unknown = null
-    for (let i = 0; i < 100 && rows === null; i++) {
+    while (rows === null) {
       await new Promise((resolve) => setTimeout(resolve, 100))
       rows = await count()
     }
@@ -297,8 +297,10 @@ describe('after a process was killed', () => {
 it('reports that nothing was running when there is nothing to stop', async () => {
   existingDatabase()
   expect(await stopEmbeddedPostgres(dataDir)).toBe(false)
-  const server = await start()
+  const pid = postmaster(await start())
+  expect(processStamp(pid)).toBeDefined()
   expect(() => removeEmbeddedPostgres(dataDir)).toThrow('is running')
   expect(await stopEmbeddedPostgres(dataDir)).toBe(true)
-  expect(processStamp(postmaster(server))).toBeUndefined()
+  // This one: who started it is still there, and may start another in its place.
+  expect(processStamp(pid)).toBeUndefined()
 })
