@@ -26,11 +26,14 @@ let test: TestDatabase
 let database: Database
 let ledger: LedgerService
 let owner: Client
+/** For what is asked in parallel. */
+let owners: Pool
 
 beforeAll(async () => {
   test = await createTestDatabase()
   owner = new Client({ connectionString: test.owner_url })
   await owner.connect()
+  owners = new Pool({ connectionString: test.owner_url, max: 4 })
   database = new Database(connectionsOfLogins(test), { max: 10, timeout_ms: 30_000, recycle_s: 3_600 })
   await database.onApplicationBootstrap()
   const settings = { ledger_origin: 'ledger.test' } as unknown as Settings
@@ -52,12 +55,13 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await owner?.end()
+  await owners?.end()
   await database?.close()
   await test?.drop()
 })
 
 const versions = async () => {
-  const { rows } = await owner.query<{ installation: number; organization: number; agent: number }>(
+  const { rows } = await owners.query<{ installation: number; organization: number; agent: number }>(
     `SELECT i.version::float8 AS installation, h.org_version::float8 AS organization, c.version::float8 AS agent
      FROM ledger.ledger_head h JOIN agent_config c USING (org_id), installation_config i WHERE h.org_id = $1`,
     [ORG],

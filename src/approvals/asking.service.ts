@@ -158,7 +158,9 @@ export class AskingService {
     const names = [...new Set(lifts.map(({ workflow }) => workflow ?? DEFAULT_WORKFLOW))]
     const workflow = combineWorkflows(await this.workflows.named(tx, org_id, names))
     const makers = await selectKeyMakers(tx, org_id, agent_id, key_id)
-    const creators = await Promise.all(makers.map((id) => this.life.personOf(tx, org_id, id)))
+    const creators: string[] = []
+    // One after the other: a transaction has one connection, which does one thing at a time.
+    for (const id of makers) creators.push(await this.life.personOf(tx, org_id, id))
     const now = await this.life.databaseTime(tx)
     const { level, level_ends_at } = begin(workflow, now)
     const approval_id = makeId('apr_', randomBytes(ID_BYTES))
