@@ -240,8 +240,10 @@ if (!python || !openssl)
     }
     for (const [name, damage] of Object.entries(damaged)) {
       file(`second-${name}.ndjson`, damage())
-      const mine = await ours(`second-${name}.ndjson`, '--key', 'key.txt')
-      const { code, verdict } = await second(`second-${name}.ndjson`, '--key', 'key.txt')
+      const [mine, { code, verdict }] = await Promise.all([
+        ours(`second-${name}.ndjson`, '--key', 'key.txt'),
+        second(`second-${name}.ndjson`, '--key', 'key.txt'),
+      ])
       const firstOf = ({ findings: [first] }: Verdict) => [first?.kind, first?.index]
       expect([name, code, ...firstOf(verdict)]).toEqual([name, 1, ...firstOf(mine)])
     }
@@ -261,8 +263,10 @@ if (!python || !openssl)
       killed.kill('deactivated', scope, target)
       killed.decide('agt_a', { action: 'read' })
       file('second-killed.ndjson', killed.lines())
-      const mine = await ours('second-killed.ndjson')
-      const { verdict } = await second('second-killed.ndjson')
+      const [mine, { verdict }] = await Promise.all([
+        ours('second-killed.ndjson'),
+        second('second-killed.ndjson'),
+      ])
       for (const { findings } of [mine, verdict])
         expect(findings.map((finding) => [finding.kind, finding.index])).toEqual([['killed', index]])
     }

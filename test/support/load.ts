@@ -41,6 +41,8 @@ export interface LoadOptions {
 export class Load {
   readonly acknowledged: Acknowledged[] = []
   readonly statuses = new Map<number, number>()
+  /** Codes of answers that were 503. */
+  readonly refusals = new Set<string>()
   readonly failures: Record<Failure, number> = { refused: 0, broken: 0, hung: 0 }
   /** The slowest answer of any status, and bodies of answers that are neither 200 nor 503. */
   slowest_ms = 0
@@ -179,6 +181,7 @@ export class Load {
     this.statuses.set(status, (this.statuses.get(status) ?? 0) + 1)
     if (ms > this.slowest_ms) this.slowest_ms = ms
     if (status !== 200) {
+      if (status === 503) this.refusals.add((JSON.parse(text) as { code: string }).code)
       if (status !== 503 && this.odd.length < 20) this.odd.push(`${status} ${text}`)
       return
     }
