@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { EntryForms } from '../../src/core/ledger/entry-forms.js'
 import type { Finding } from '../../src/core/ledger/findings.js'
 import { parseVerifierKey, type VerifierKey } from '../../src/core/ledger/note.js'
 import { readPiece } from '../../src/core/ledger/pieces.js'
@@ -82,8 +83,9 @@ async function checkInPieces(
 }
 
 async function* piecesOf(batches: AsyncIterable<Batch>, origin: string) {
+  const forms = new EntryForms(TOOLS)
   for await (const { bytes, read } of batches)
-    yield { piece: readPiece(decodeLines(bytes), origin, TOOLS), read }
+    yield { piece: readPiece(decodeLines(bytes), origin, TOOLS, forms), read }
 }
 
 const shareOf = ({ size }: Source, { count, expected }: BundleVerifier, read: number): number =>

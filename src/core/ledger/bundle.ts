@@ -180,9 +180,10 @@ export function parseLine(line: string): Result<BundleLine, LineFault> {
   return ok(value as unknown as BundleLine)
 }
 
-const ENTRY_HEAD = /^\{"kind":"entry","index":(0|[1-9]\d{0,14}),"leaf":"([\w+/=]*)","entry":"/
-/** Cannot stand inside a text, where a quote has a backslash before it. */
-const ENTRY_TAIL = '","columns":{'
+/** How an entry's line begins, up to the first character of the entry. */
+export const ENTRY_HEAD = /^\{"kind":"entry","index":(0|[1-9]\d{0,14}),"leaf":"([\w+/=]*)","entry":"/
+/** What follows an entry. Cannot stand inside a text, where a quote has a backslash before it. */
+export const ENTRY_TAIL = '","columns":{'
 /** With neither of these every character of a text has one spelling. */
 const OPEN_ESCAPE = /\\[u/]/
 

@@ -4,7 +4,7 @@ import type { JsonObject } from '../policy/stage.js'
 import { decodeBase64, encodeBase64 } from './base64.js'
 import { type Columns, type EntryLine, payloadOf } from './bundle.js'
 import type { Json } from './canonical.js'
-import { ENTRY_MAX_BYTES } from './entry.js'
+import { ENTRY_MAX_BYTES, type PayloadCommitment } from './entry.js'
 import type { FindingKind } from './findings.js'
 import { leafHash, type Sha256 } from './merkle.js'
 import { logOf, readEntry, type ReadEntry, type RuledEntry } from './read-entry.js'
@@ -62,11 +62,11 @@ export function checkEntry(
   return { entry, payload, faults }
 }
 
-const leafOf = (entry: string, { sha256, utf8, leafOf: atOnce }: HashTools): string =>
+export const leafOf = (entry: string, { sha256, utf8, leafOf: atOnce }: HashTools): string =>
   atOnce ? atOnce(entry) : encodeBase64(leafHash(sha256, utf8(entry)))
 
 /** A character has three bytes at most (those of four bytes are two characters), so few need to be counted. */
-const isTooLarge = (entry: string, { utf8 }: HashTools): boolean =>
+export const isTooLarge = (entry: string, { utf8 }: HashTools): boolean =>
   entry.length * 3 > ENTRY_MAX_BYTES && utf8(entry).length > ENTRY_MAX_BYTES
 
 /** The first column that says something else than the entry. */
@@ -98,22 +98,28 @@ function checkPayload(
   else if (!part)
     add('payload', 'payload', 'the payload that the entry commits to is neither there nor erased')
   if (!commitment || !part || 'redacted' in part) return null
+  const fault = openingFault(part, commitment, { sha256, utf8 })
+  if (fault) add('payload', fault.field, fault.detail)
+  return fault ? null : payloadOf(line)
+}
+
+/** Why a payload is not what the entry commits to; null when it is. */
+export function openingFault(
+  part: { readonly salt: string; readonly text: string },
+  commitment: Pick<PayloadCommitment, 'c'>,
+  { sha256, utf8 }: Pick<HashTools, 'sha256' | 'utf8'>,
+): { readonly field: string; readonly detail: string } | null {
   const salt = decodeBase64(part.salt)
-  if (salt?.length !== SALT_BYTES) {
-    add('payload', 'payload.salt', 'the salt is not 32 bytes in base64')
-    return null
-  }
+  if (salt?.length !== SALT_BYTES)
+    return { field: 'payload.salt', detail: 'the salt is not 32 bytes in base64' }
   const text = utf8(part.text)
   const domain = utf8(PAYLOAD_DOMAIN)
   const bytes = new Uint8Array(domain.length + salt.length + text.length)
   bytes.set(domain)
   bytes.set(salt, domain.length)
   bytes.set(text, domain.length + salt.length)
-  if (base64url(sha256(bytes)) !== commitment.c) {
-    add('payload', 'payload.text', 'the payload is not the one that the entry commits to')
-    return null
-  }
-  return payloadOf(line)
+  if (base64url(sha256(bytes)) === commitment.c) return null
+  return { field: 'payload.text', detail: 'the payload is not the one that the entry commits to' }
 }
 
 /** Whether the digest that an approval binds is the one of the request that this decision is about. */

@@ -5,8 +5,9 @@
  */
 import type { Json } from './canonical.js'
 import { decodeBase64 } from './base64.js'
-import { ENTRY_BEGINS, type EntryLine, parseLine } from './bundle.js'
+import { ENTRY_BEGINS, parseLine } from './bundle.js'
 import { checkEntry, type HashTools } from './check-entry.js'
+import { EntryForms } from './entry-forms.js'
 import { HASH_BYTES } from './merkle.js'
 import type { ReadEntry, RuledEntry } from './read-entry.js'
 
@@ -38,12 +39,18 @@ export type Piece = readonly (string | Run)[]
  * Checks all that can be checked of lines by themselves. A line that is no entry, and one with any fault, comes back as
  * it is: what is wrong with it is said where all is known.
  * @param origin of the manifest
+ * @param forms that pieces of the same bundle have had so far
  */
-export function readPiece(lines: readonly string[], origin: string, tools: HashTools): Piece {
+export function readPiece(
+  lines: readonly string[],
+  origin: string,
+  tools: HashTools,
+  forms = new EntryForms(tools),
+): Piece {
   const piece: (string | Run)[] = []
   let run = new Gathered()
   for (const text of lines) {
-    const line = entryIn(text, origin, tools)
+    const line = forms.read(text) ?? entryIn(text, origin, tools, forms)
     if (line && !run.continues(line.index)) {
       piece.push(...run.ended())
       run = new Gathered()
@@ -57,28 +64,30 @@ export function readPiece(lines: readonly string[], origin: string, tools: HashT
   return [...piece, ...run.ended()]
 }
 
+/** What is handed over of an entry with nothing wrong in it. */
 interface Sound {
   readonly index: number
-  readonly leaf: Uint8Array
-  readonly followed: Followed
+  /** Base64. */
+  readonly leaf: string
+  /** JSON of `Followed`. */
+  readonly followed: string
 }
 
 /** The entry of a line; null when it is another line, or one with a fault. */
-function entryIn(text: string, origin: string, tools: HashTools): Sound | null {
+function entryIn(text: string, origin: string, tools: HashTools, forms: EntryForms): Sound | null {
   if (!text.startsWith(ENTRY_BEGINS)) return null
   const parsed = parseLine(text)
   if (!parsed.ok || parsed.value.kind !== 'entry') return null
-  const line: EntryLine = parsed.value
-  const { entry, payload, faults } = checkEntry(line, origin, null, tools)
-  const leaf = decodeBase64(line.leaf)
-  if (!entry || faults.length > 0 || !leaf) return null
-  const redacted = line.payload !== undefined && 'redacted' in line.payload
-  const followed = {
+  const { index, leaf, payload: part, entry: bytes } = parsed.value
+  const { entry, payload, faults } = checkEntry(parsed.value, origin, null, tools)
+  if (!entry || faults.length > 0) return null
+  const followed = JSON.stringify({
     entry: ruledPart(entry),
     payload: entry.type === 'config' ? payload : null,
-    redacted,
-  }
-  return { index: line.index, leaf, followed }
+    redacted: part !== undefined && 'redacted' in part,
+  } satisfies Followed)
+  if (isOrdinary(entry)) forms.keep(text, entry, bytes, followed)
+  return { index, leaf, followed }
 }
 
 /**
@@ -87,34 +96,34 @@ function entryIn(text: string, origin: string, tools: HashTools): Sound | null {
  */
 function ruledPart(entry: ReadEntry): RuledEntry {
   const { type, event, actor, config, subject, action, decision, policies } = entry
-  if (type === 'action')
-    return { ts: '', type, event, actor: { kind: 'agent', id: '' }, config, ...(subject && { subject }) }
-  if (type !== 'decision' || !decision || !isOrdinary(entry)) {
+  if (!isOrdinary(entry)) {
     const { log: _log, id: _id, payload: _payload, ...rest } = entry
     return rest
   }
+  const common = { ts: '', type, event, config, ...(subject && { subject }) }
+  if (!decision) return { ...common, actor: { kind: 'agent', id: '' } }
   return {
-    ts: '',
-    type,
-    event,
+    ...common,
     actor,
-    config,
-    ...(subject && { subject }),
-    ...(action && { action }),
     decision: { effect: decision.effect },
+    ...(action && { action }),
     ...(policies && { policies }),
   }
 }
 
-/** Decided online, and by no approval. */
-const isOrdinary = ({ local, approval, decision }: ReadEntry): boolean =>
-  !local && !approval && !decision?.findings?.some(({ code }) => code === 'approval_granted')
+/** A report, or a decision that was made online and by no approval. */
+const isOrdinary = ({ type, local, approval, decision }: ReadEntry): boolean =>
+  type === 'action' ||
+  (type === 'decision' &&
+    !local &&
+    !approval &&
+    !decision?.findings?.some(({ code }) => code === 'approval_granted'))
 
 class Gathered {
   private first = 0
   private readonly places = new Map<string, number>()
   private readonly which: number[] = []
-  private readonly leaves: Uint8Array[] = []
+  private readonly leaves: string[] = []
 
   continues(index: number): boolean {
     return this.which.length === 0 || index === this.first + this.which.length
@@ -122,11 +131,10 @@ class Gathered {
 
   add({ index, leaf, followed }: Sound): void {
     if (this.which.length === 0) this.first = index
-    const text = JSON.stringify(followed)
-    let place = this.places.get(text)
+    let place = this.places.get(followed)
     if (place === undefined) {
       place = this.places.size
-      this.places.set(text, place)
+      this.places.set(followed, place)
     }
     this.which.push(place)
     this.leaves.push(leaf)
@@ -136,7 +144,8 @@ class Gathered {
   ended(): Run[] {
     if (this.which.length === 0) return []
     const leaves = new Uint8Array(this.leaves.length * HASH_BYTES)
-    for (const [i, leaf] of this.leaves.entries()) leaves.set(leaf, i * HASH_BYTES)
+    // Each was compared with the hash that we took, so it is base64 of 32 bytes.
+    for (const [i, leaf] of this.leaves.entries()) leaves.set(decodeBase64(leaf) ?? [], i * HASH_BYTES)
     const distinct = `[${[...this.places.keys()].join(',')}]`
     return [{ first: this.first, distinct, which: Uint32Array.from(this.which), leaves }]
   }

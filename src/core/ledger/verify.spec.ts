@@ -2,6 +2,7 @@ import { MadeLog, makeLog, TOOLS } from '../../../test/support/bundle.js'
 import fc from 'fast-check'
 import { type EntryLine, formatLine } from './bundle.js'
 import { canonicalize } from './canonical.js'
+import { EntryForms } from './entry-forms.js'
 import type { KillScope } from '../policy/stages/kill.js'
 import type { Finding, FindingKind } from './findings.js'
 import { parseVerifierKey } from './note.js'
@@ -27,9 +28,10 @@ function verdictOf(lines: Iterable<string>, options: VerifyOptions = {}): Verdic
 /** As `agentguard verify` does with a file; null as soon as anything is found. */
 function verdictInPieces(lines: readonly string[], options: VerifyOptions, size = 7): Verdict | null {
   const verifier = new BundleVerifier(TOOLS, options)
+  const forms = new EntryForms(TOOLS)
   for (let at = 0; at < lines.length; at += size) {
     const piece = lines.slice(at, at + size)
-    if (!verifier.piece(at === 0 ? piece : readPiece(piece, verifier.origin ?? '', TOOLS))) return null
+    if (!verifier.piece(at === 0 ? piece : readPiece(piece, verifier.origin ?? '', TOOLS, forms))) return null
   }
   const verdict = verifier.finish()
   return verdict.valid ? verdict : null
@@ -560,6 +562,53 @@ describe('read in pieces, each by itself', () => {
     if (typeof run !== 'object') throw new Error('the entries are no run')
     expect([run.first, run.which.length, run.leaves.length]).toEqual([100, 100, 3200])
     expect((JSON.parse(run.distinct) as unknown[]).length).toBeLessThan(25)
+  })
+
+  it('finds every changed character of a line whose form it knows', () => {
+    const forms = new EntryForms(TOOLS)
+    readPiece(lines.slice(1), log.origin, TOOLS, forms)
+    const known = lines.filter((line) => forms.read(line) !== null)
+    expect(known.length).toBeGreaterThan(250) // else nothing is tested here
+    const one = known.find((line) => line.includes('"payload":{"salt"')) ?? ''
+    for (const line of [known[100] ?? '', one]) {
+      for (let position = 0; position < line.length; position++) {
+        for (const to of ['x', '0', '"', '\\', '\u0001', '\n', 'é', '']) {
+          const other = line.slice(0, position) + to + line.slice(position + 1)
+          // A form that is right in itself may have the number of another place: the order says so.
+          if (
+            other === line ||
+            /^{"kind":"entry","index":\d+,/.exec(other)?.[0] !== /^[^,]*,[^,]*,/.exec(line)?.[0]
+          )
+            continue
+          expect([other, forms.read(other)]).toEqual([other, null])
+        }
+      }
+    }
+  })
+
+  it('takes an entry for a known form only when all that rules read of it is the same', () => {
+    const tricky = (facts: object, over: object = {}) => {
+      const made = new MadeLog()
+      const id = '019b76da-a800-7dde-a5e5-6cc465c801c0'
+      for (const copy of [id, '019b76da-a80a-77a7-af85-38995e9e6620'])
+        made.decide('agt_a', { action: 'read' }, { entry: { facts: { ...facts, copy }, ...over } })
+      return verdictOf(made.lines()).findings.length // holds the two ways against each other
+    }
+    expect(tricky({})).toBe(0)
+    expect(tricky({ a: 1, id: '019b76da-a800-7dde-a5e5-6cc465c801c0' })).toBe(0)
+    expect(tricky({ a: 1, payload: { c: 'x'.repeat(43) }, ts: '2026-01-01T00:00:00.000Z' })).toBe(0)
+    // Two entries of one id, whose columns say what a member of the same name says elsewhere.
+    const id = '019b76da-a80a-77a7-af85-38995e9e6620'
+    const other = '019b76da-a80a-77a7-af85-38995e9e6621'
+    const made = new MadeLog()
+    for (const decoy of [id, other])
+      made.decide('agt_a', { action: 'read' }, { entry: { id, facts: { a: 1, id: decoy } } })
+    const twice = [...made.lines()].map((line) =>
+      line.includes('"index":2')
+        ? line.replace(`"columns":{"id":"${id}"`, `"columns":{"id":"${other}"`)
+        : line,
+    )
+    expect(verdictOf(twice).findings.length).toBeGreaterThan(0)
   })
 
   it('is valid exactly when it is line by line, however it is spelt', () => {
