@@ -1,10 +1,18 @@
 import { spawn, spawnSync } from 'node:child_process'
+import { generateKeyPairSync, sign } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { FINDING_KINDS } from '../src/core/ledger/findings.js'
+import {
+  cosignatureMessage,
+  encodeCosignature,
+  formatNote,
+  formatVerifierKey,
+  makeVerifierKey,
+} from '../src/core/ledger/note.js'
 import type { Verdict } from '../src/core/ledger/verify.js'
-import { makeLog, MadeLog } from './support/bundle.js'
+import { makeLog, MadeLog, TOOLS } from './support/bundle.js'
 import { buildSdk, CLI } from './support/sdk.js'
 import { type ProvenApp, startProvenApp } from './support/proofs.js'
 
@@ -274,6 +282,132 @@ if (!python || !openssl)
     file('other-key.txt', [strange.vkey])
     const { verdict } = await second('log.ndjson', '--key', 'other-key.txt')
     expect(verdict.findings[0]?.kind).toBe('signature')
+  })
+
+  /** Kind and index of everything found, by each of the two; alike, or this throws. */
+  const bothFind = async (name: string, ...args: string[]) => {
+    const listed = ({ findings }: Verdict) => findings.map(({ kind, index }) => `${index} ${kind}`).sort()
+    const [mine, { verdict }] = await Promise.all([ours(name, ...args), second(name, ...args)])
+    expect([name, listed(verdict)]).toEqual([name, listed(mine)])
+    return listed(mine)
+  }
+
+  it('agrees on what a kill switch of a pattern of actions stops', async () => {
+    const killed = new MadeLog()
+    killed.policy('agt_a', { allow: [{ action: '*' }] })
+    const stopped: string[] = []
+    for (const [pattern, action, covered] of [
+      ['send:*', 'send:mail', true],
+      ['send:*', 'send', true],
+      ['send:*', 'sendMail', true],
+      ['send:*', 'resend:mail', false],
+      ['delete:file', 'deleteFileNow', true],
+      ['delete:file', 'deletefile now', true],
+      ['delete:file', 'dElete', true],
+      ['delete:file', 'deleted:file', false],
+      ['read?file', 'read:file', true],
+      ['read[!a-z]file', 'read file', true],
+      ['re[a-c]d', 'read', true],
+      ['re[x-z]d', 'read', false],
+      ['*:file*', 'write:old_files', true],
+      ['*:file', 'write:old_profile', false],
+    ] as const) {
+      killed.kill('activated', 'action', pattern)
+      const index = killed.decide('agt_a', { action })
+      if (covered) stopped.push(`${index} killed`)
+      killed.kill('deactivated', 'action', pattern)
+    }
+    file('second-patterns.ndjson', killed.lines())
+    expect(await bothFind('second-patterns.ndjson')).toEqual(stopped.sort())
+  })
+
+  it('agrees on decisions that an agent made by itself', async () => {
+    const iso = (ms: number) => new Date(Date.UTC(2026, 0, 1) + ms).toISOString()
+    const made = new MadeLog()
+    const at_first = made.policy('agt_a', { allow: [{ action: 'read' }] })
+    const { config } = made.entries[at_first]?.entry ?? { config: { installation: 1, organization: 1 } }
+    let seq = 0
+    const decide = (over: object = {}, outside: object = {}, policies?: []) =>
+      made.decide(
+        'agt_a',
+        { action: 'read' },
+        {
+          ...(policies && { policies }),
+          entry: {
+            event: 'decision.local',
+            local: {
+              spool: 's',
+              seq: seq++,
+              decided_at: iso(1),
+              issued_at: iso(0),
+              lease_until: iso(5_000),
+              config,
+              agrees: true,
+              ...over,
+            },
+            ...outside,
+          },
+        },
+      )
+    decide()
+    made.kill('activated', 'action', 'read', 'kil_a') // the bundle was given before
+    decide()
+    file('second-local.ndjson', made.lines())
+    expect(await bothFind('second-local.ndjson')).toEqual([])
+    const later = { config: { ...config, organization: 99 } }
+    const wanted = [
+      `${decide({ decided_at: iso(5_001) })} lease`,
+      `${decide({ lease_until: iso(60_001) })} lease`,
+      `${decide({ seq: 7 })} spool`,
+      `${decide({ seq: 8, ...later })} killed`,
+      `${decide({ seq: 9, issued_at: iso(20_000), decided_at: iso(20_001), lease_until: iso(21_000) })} killed`,
+    ]
+    wanted.push(wanted.at(-1)?.replace('killed', 'lease') ?? '') // it was decided after it was recorded
+    made.kill('deactivated', 'action', 'read', 'kil_a')
+    made.change('key.revoked', { kind: 'key', id: 'key_agt_a', op: 'revoked' }, { agent_id: 'agt_a' })
+    const revoked = decide({ seq: 10, config: { ...config, organization: 99 } })
+    wanted.push(`${revoked} revoked`)
+    made.change('agent.deleted', { kind: 'agent', id: 'agt_a', op: 'deleted' }, { agent_id: 'agt_a' })
+    wanted.push(
+      `${decide({ seq: 11, ...later }, { actor: { kind: 'agent', id: 'agt_a', key_id: 'key_b' } })} inactive`,
+    )
+    wanted.push(`${decide({ seq: 12 }, {}, [])} policy_stale`)
+    file('second-local-bad.ndjson', made.lines())
+    expect(await bothFind('second-local-bad.ndjson')).toEqual(wanted.sort())
+  })
+
+  it('agrees on the cosignatures of witnesses', async () => {
+    const witnesses = ['one.example', 'two.example'].map((name) => {
+      const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+      const bytes = Buffer.from(publicKey.export({ format: 'jwk' }).x ?? '', 'base64url')
+      return { privateKey, key: makeVerifierKey(TOOLS.sha256, name, 'cosignature', bytes) }
+    })
+    file(
+      'witnesses.txt',
+      witnesses.map(({ key }) => formatVerifierKey(key)),
+    )
+    const small = makeLog(20)
+    const note = small.checkpoint()
+    const text = note.slice(0, note.indexOf('\n\n') + 1)
+    const cosigned = (count: number, said = 1_767_225_600, signed = said): string[] =>
+      [...small.lines()].map((line) => {
+        if (!line.startsWith('{"kind":"checkpoint"')) return line
+        const lines = witnesses.slice(0, count).map(({ privateKey, key }) => {
+          const signature = sign(null, cosignatureMessage(text, signed), privateKey)
+          const line = { name: key.name, id: key.id, signature: encodeCosignature(said, signature) }
+          return formatNote(text, [line]).slice(text.length + 1)
+        })
+        return JSON.stringify({ kind: 'checkpoint', note: note + lines.join('') })
+      })
+    const given = ['--witness', 'witnesses.txt', '--quorum', '2']
+    for (const [name, bundle, found] of [
+      ['both', cosigned(2), []],
+      ['one', cosigned(1), ['null signature']],
+      ['other-time', cosigned(2, 1_767_225_600, 1_767_225_601), ['null signature']],
+    ] as const) {
+      file(`second-witness-${name}.ndjson`, bundle)
+      expect([name, await bothFind(`second-witness-${name}.ndjson`, ...given)]).toEqual([name, found])
+    }
   })
 
   it('says clearly that nothing was signed', async () => {
