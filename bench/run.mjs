@@ -2,7 +2,7 @@
 // them to bench/RESULTS.md. Everything runs on this machine, load generator included: trust ratios of one run first,
 // CPU a request second, rates last.
 //
-//   BENCH_PARTS=throughput,open,sizes,batches,ledger,memory   which parts (default: all)
+//   BENCH_PARTS=throughput,open,sizes,batches,ledger,memory,sharing   which parts (default: all)
 //   BENCH_QUICK=1        short rounds and a small log: to see that it works
 //   BENCH_ONLY=lane      in the first part, only these subjects
 //   BENCH_OUT=-          only print
@@ -10,6 +10,7 @@ import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, loadAverage } from './machine.mjs'
 import * as parts from './parts.mjs'
+import { sharing } from './sharing.mjs'
 import { markdown } from './report.mjs'
 
 const quick = process.env.BENCH_QUICK === '1'
@@ -33,6 +34,7 @@ const SETTINGS = {
     entries: Number(process.env.BENCH_ENTRIES ?? (quick ? 250_000 : 5_000_000)),
   },
   memory: { seconds: seconds * 6 },
+  sharing: { rounds: quick ? 2 : 10 },
 }
 
 const wanted = process.env.BENCH_PARTS?.split(',') ?? Object.keys(SETTINGS)
@@ -41,7 +43,7 @@ const tables = []
 for (const name of wanted) {
   if (!(name in SETTINGS))
     throw new Error(`there is no part ${name}; there are ${Object.keys(SETTINGS).join(', ')}`)
-  tables.push(...(await parts[name](SETTINGS[name])))
+  tables.push(...(await { ...parts, sharing }[name](SETTINGS[name])))
 }
 
 const text = markdown(tables, machine, { quick })
