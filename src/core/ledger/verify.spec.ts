@@ -29,8 +29,9 @@ function verdictOf(lines: Iterable<string>, options: VerifyOptions = {}): Verdic
 function verdictInPieces(lines: readonly string[], options: VerifyOptions, size = 7): Verdict | null {
   const verifier = new BundleVerifier(TOOLS, options)
   const forms = new EntryForms(TOOLS)
-  for (let at = 0; at < lines.length; at += size) {
-    const piece = lines.slice(at, at + size)
+  // Only the manifest, which says of what log it is, is read before.
+  for (let at = 0, end = 1; at < lines.length; at = end, end += size) {
+    const piece = lines.slice(at, end)
     if (!verifier.piece(at === 0 ? piece : readPiece(piece, verifier.origin ?? '', TOOLS, forms))) return null
   }
   const verdict = verifier.finish()
@@ -602,7 +603,11 @@ describe('read in pieces, each by itself', () => {
     const other = '019b76da-a80a-77a7-af85-38995e9e6621'
     const made = new MadeLog()
     for (const decoy of [id, other])
-      made.decide('agt_a', { action: 'read' }, { entry: { id, facts: { a: 1, id: decoy } } })
+      made.decide(
+        'agt_a',
+        { action: 'read' },
+        { entry: { id, ts: '2026-01-01T00:00:00.010Z', facts: { a: 1, id: decoy } } },
+      )
     const twice = [...made.lines()].map((line) =>
       line.includes('"index":2')
         ? line.replace(`"columns":{"id":"${id}"`, `"columns":{"id":"${other}"`)
