@@ -15,8 +15,8 @@ import type { ReadEntry } from './read-entry.js'
 
 /** Stands for a text that was taken out. Control characters are escaped in JSON, so no line that was read has it. */
 const HOLE = '\u0001'
-/** One text of them: a line of some kilobytes. */
-const MOST_FORMS = 2_000
+/** Some kilobytes each. */
+const MOST_FORMS = 1_000
 
 /** Quotes of the entry are escaped in its line, and those inside its texts twice: only a member begins so. */
 const ID = ',\\"id\\":\\"'
@@ -56,12 +56,15 @@ interface Cut {
 
 export class EntryForms {
   private readonly forms = new Map<string, Form>()
+  private met = 0
+  /** False in a log whose entries are all of their own kind: keeping them would cost more than parsing. */
+  private worthwhile = true
 
   constructor(private readonly tools: HashTools) {}
 
   /** What an entry's line says, when it is a known form; null otherwise, and when anything is wrong with it. */
   read(line: string): { readonly index: number; readonly leaf: string; readonly followed: string } | null {
-    const cut = cutLine(line)
+    const cut = this.worthwhile ? cutLine(line) : null
     const known = cut && this.forms.get(cut.form)
     if (!known || cut.texts.length !== known.parts.length - 1) return null
     const { index, leaf, texts, id, ts, c, payload } = cut
@@ -73,6 +76,7 @@ export class EntryForms {
     }
     if (leafOf(text, this.tools) !== leaf || isTooLarge(text, this.tools)) return null
     if (payload !== null && !this.opens(payload, c)) return null
+    this.met++
     return { index, leaf, followed: known.followed }
   }
 
@@ -82,14 +86,18 @@ export class EntryForms {
    * @param followed what rules read of it
    */
   keep(line: string, { id, ts, payload }: ReadEntry, text: string, followed: string): void {
-    const cut = cutLine(line)
+    const cut = this.worthwhile ? cutLine(line) : null
     if (!cut || !cut.texts.every((inside) => PLAIN.test(inside))) return
     // What is looked at must be what the entry says, and not a member of the same name elsewhere in it.
     if (cut.id !== id || cut.ts !== ts || cut.c !== (payload?.c ?? null)) return
     if ([cut.id, cut.ts, cut.c].some((inside) => inside !== null && !isOnce(inside, text))) return
     if (cut.c !== null && !C.test(cut.c)) return
     const parts = cut.around.map((part) => JSON.parse(`"${part}"`) as string)
-    if (this.forms.size >= MOST_FORMS) this.forms.clear()
+    if (this.forms.size >= MOST_FORMS) {
+      this.worthwhile = this.met >= MOST_FORMS
+      this.met = 0
+      this.forms.clear()
+    }
     this.forms.set(cut.form, { parts, followed })
   }
 

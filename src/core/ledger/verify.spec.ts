@@ -587,6 +587,17 @@ describe('read in pieces, each by itself', () => {
     }
   })
 
+  it('stops keeping forms where none comes again', () => {
+    const made = new MadeLog()
+    made.policy('agt_a', { allow: [{ action: 'read:*' }] })
+    for (let i = 0; i < 1_100; i++) made.decide('agt_a', { action: `read:thing_${i}` })
+    const all = [...made.lines()]
+    const forms = new EntryForms(TOOLS)
+    readPiece(all.slice(1), made.origin, TOOLS, forms)
+    expect(all.filter((line) => forms.read(line) !== null)).toEqual([])
+    expect(verdictInPieces(all, {}, 400)?.entries).toBe(made.size)
+  })
+
   it('takes an entry for a known form only when all that rules read of it is the same', () => {
     const tricky = (facts: object, over: object = {}) => {
       const made = new MadeLog()
