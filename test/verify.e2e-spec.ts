@@ -212,8 +212,11 @@ if (!python || !openssl)
     const { code, out } = await run('python3', [path.join(root, 'tools/verify.py'), name, '--json', ...args])
     return { code, verdict: JSON.parse(out) as Verdict & { signed: { size: number } | null } }
   }
-  const ours = async (name: string, ...args: string[]) =>
-    JSON.parse((await agentguard(['verify', name, '--json', ...args])).out) as Verdict
+  const ours = async (name: string, ...args: string[]) => {
+    const { code, out, err } = await agentguard(['verify', name, '--json', ...args])
+    if (out === '') throw new Error(`no verdict (${code}): ${err}`)
+    return JSON.parse(out) as Verdict
+  }
 
   it(`agrees on root, signature and counts over ${ENTRIES} entries`, async () => {
     const mine = await ours('log.ndjson', '--key', 'key.txt')
