@@ -14,16 +14,15 @@ import {
   parseLine,
   type PolicyLine,
 } from './bundle.js'
-import { type Checkpoint, verifyCheckpoint } from './checkpoint.js'
 import { checkEntry, type CheckedEntry, checkPolicies, hexOf, type HashTools } from './check-entry.js'
 import { Erasures } from './erasures.js'
 import type { Finding, FindingKind } from './findings.js'
+import { type Mark, Marks } from './marks.js'
 import { CompactTree, HASH_BYTES } from './merkle.js'
 import { parseVerifierKey, type VerifierKey, type VerifyEd25519 } from './note.js'
 import type { Followed, Piece, Run } from './pieces.js'
 import { logOf, type RuledEntry } from './read-entry.js'
 import { LogRules } from './rules-of-log.js'
-import { equalBytes } from './verify-merkle.js'
 
 export interface VerifyTools extends HashTools {
   readonly verify: VerifyEd25519
@@ -39,15 +38,6 @@ export interface VerifyOptions {
   readonly older?: readonly string[]
   /** Findings that are kept; the others are counted. Default 20. */
   readonly most_findings?: number
-}
-
-/** How far a signed statement reaches. */
-export interface Mark {
-  readonly size: number
-  /** Base64. */
-  readonly root: string
-  /** Who signed, by key name. */
-  readonly signers: readonly string[]
 }
 
 export interface Verdict {
@@ -81,11 +71,6 @@ export interface Verdict {
   readonly notes: readonly string[]
 }
 
-interface Wanted extends Checkpoint {
-  readonly signers: readonly string[]
-  readonly older: boolean
-}
-
 /** A line that was read, for whoever does more with the same bundle (replay). */
 export type Checked =
   | { readonly line: Exclude<BundleLine, EntryLine> }
@@ -104,8 +89,6 @@ export class BundleVerifier {
   private readonly notes: string[] = []
   private readonly digests = new Set<string>()
   private readonly bundleKeys: VerifierKey[] = []
-  private readonly wanted: Wanted[] = []
-  private readonly met: Wanted[] = []
   private readonly decisions = { allow: 0, deny: 0, pending: 0 }
   private more = 0
   private lines = 0
@@ -127,10 +110,15 @@ export class BundleVerifier {
   /** After an index that was not the expected one: others that may follow without another finding. */
   private resume: readonly number[] = []
 
+  private readonly marks: Marks
+
   constructor(
     private readonly tools: VerifyTools,
     private readonly options: VerifyOptions = {},
-  ) {}
+  ) {
+    const { findings } = this
+    this.marks = new Marks({ findings, find: (...finding) => this.find(...finding) }, tools.verify)
+  }
 
   /** Entries read so far. */
   get count(): number {
@@ -198,7 +186,7 @@ export class BundleVerifier {
       this.judgeMarks(manifest)
       this.judgeErasures(manifest)
     }
-    const checkpoint = this.met.find(({ older }) => !older)
+    const { checkpoint, older } = this.marks
     return {
       valid: this.findings.length === 0,
       org_id: manifest?.org_id ?? null,
@@ -211,10 +199,10 @@ export class BundleVerifier {
       redacted: this.redacted,
       expired: this.gone,
       root: tree ? encodeBase64(tree.root()) : null,
-      checkpoint: checkpoint ? markOf(checkpoint) : null,
+      checkpoint,
       unsigned: Math.max(0, this.next - Math.max(checkpoint?.size ?? 0, manifest?.first ?? 0)),
       keys: this.options.keys?.length ? 'given' : this.bundleKeys.length > 0 ? 'bundle' : 'none',
-      older: this.met.filter(({ older }) => older).map(markOf),
+      older,
       findings: [...this.findings],
       more_findings: this.more,
       notes: [...this.notes],
@@ -317,23 +305,15 @@ export class BundleVerifier {
     this.compareRoot()
   }
 
-  /** Takes a checkpoint as a root that the tree has to lead to. */
   private want(note: string, older: boolean): void {
     const { manifest, options, bundleKeys } = this
     if (!manifest) return
-    const log_keys = options.keys?.length ? options.keys : bundleKeys
-    const kind = older ? 'consistency' : 'signature'
-    const field = older ? 'older checkpoint' : 'checkpoint'
-    const policy = {
+    this.marks.want(note, older, {
       origin: manifest.origin,
-      log_keys,
+      log_keys: options.keys?.length ? options.keys : bundleKeys,
       witness_keys: options.witness_keys ?? [],
-      witnesses_needed: older ? 0 : (options.quorum ?? 0),
-    }
-    const verified = verifyCheckpoint(note, policy, this.tools.verify)
-    if (!verified.ok) return this.find(kind, null, field, verified.errors.detail, older ? null : this.lines)
-    const { origin, size, root, signers } = verified.value
-    this.wanted.push({ origin, size, root, older, signers: [...new Set(signers.map(({ key }) => key.name))] })
+      quorum: options.quorum ?? 0,
+    })
   }
 
   private policy({ sha256, document }: PolicyLine): void {
@@ -459,45 +439,12 @@ export class BundleVerifier {
     this.tree = null
   }
 
-  /** Compares the root with what was signed for this size. */
   private compareRoot(): void {
-    const { tree } = this
-    if (!tree) return
-    for (const mark of this.wanted) {
-      if (mark.size !== tree.size) continue
-      if (equalBytes(tree.root(), mark.root)) {
-        this.met.push(mark)
-        continue
-      }
-      // Entries that were found changed already explain it.
-      if (this.findings.some(({ kind }) => kind === 'entry_changed')) continue
-      const from = Math.max(this.manifest?.first ?? 0, ...this.met.map(({ size }) => size))
-      const what = mark.older ? 'the checkpoint you hold' : "the bundle's checkpoint"
-      this.find(
-        mark.older ? 'consistency' : 'root',
-        from,
-        null,
-        `the entries before ${mark.size} do not lead to the root of ${what}; the first that differs is ${from} or later`,
-        null,
-      )
-    }
+    if (this.tree) this.marks.compare(this.tree, this.manifest?.first ?? 0)
   }
 
-  /** What the signed statements were not compared with, and why. */
   private judgeMarks({ first }: ManifestLine): void {
-    for (const mark of this.wanted) {
-      if (this.met.includes(mark)) continue
-      const what = mark.older ? 'The checkpoint you hold' : "The bundle's checkpoint"
-      if (mark.size > this.next) {
-        const kind = mark.older ? 'consistency' : 'root'
-        const detail = `${what} covers ${mark.size} entries, the bundle ends at ${this.next}`
-        if (this.findings.length === 0) this.find(kind, this.next, 'size', detail, null)
-      } else if (mark.size < first) {
-        this.notes.push(`${what} covers ${mark.size} entries, which lie before this bundle.`)
-      } else if (!this.tree) {
-        this.notes.push(`${what} could not be compared: the tree of the entries cannot be computed.`)
-      }
-    }
+    this.marks.judge(first, this.next, this.tree !== null, (text) => void this.notes.push(text))
     if (this.checkpointSeen) return
     const detail = 'The bundle has no checkpoint: nothing in it is signed.'
     if (this.options.keys?.length || this.options.quorum)
@@ -516,5 +463,3 @@ export class BundleVerifier {
     else this.findings.push({ kind, index, line, field, detail })
   }
 }
-
-const markOf = ({ size, root, signers }: Wanted): Mark => ({ size, root: encodeBase64(root), signers })
