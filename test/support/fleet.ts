@@ -139,7 +139,7 @@ export function expectNothingLost(evidence: Evidence): void {
 }
 
 /** Above this other programs keep the machine so busy that a decision may well take longer than its two seconds. */
-const NOISY_MS = 150
+const NOISY_MS = 100
 export const isNoisy = ({ noise_ms }: Load): boolean => noise_ms >= NOISY_MS
 
 /** What was too late is told so: its entry, or what it is decided from, was not there within two seconds. */

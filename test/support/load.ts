@@ -1,5 +1,6 @@
 import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Noise } from './noise.js'
 
 /** One decision that a caller was told. */
 export interface Acknowledged {
@@ -47,23 +48,21 @@ export class Load {
   /** The slowest answer of any status, and bodies of answers that are neither 200 nor 503. */
   slowest_ms = 0
   readonly odd: string[] = []
-  /**
-   * The slowest answer to what needs neither database nor decision, asked ten times a second beside the load: what the
-   * machine, with whatever else it does, adds to anything at all.
-   */
-  noise_ms = 0
   sent = 0
   private readonly agent: Agent
   private readonly workers: Promise<void>[]
-  private readonly probing: Promise<void>
+  private readonly noise = new Noise()
   private ended = false
-  private over = false
   private readonly began = performance.now()
 
   constructor(private readonly options: LoadOptions) {
     this.agent = new Agent({ keepAlive: true, maxSockets: options.connections })
     this.workers = Array.from({ length: options.connections }, () => this.work())
-    this.probing = this.probe()
+  }
+
+  /** What the machine adds to any answer. */
+  get noise_ms(): number {
+    return this.noise.most_ms
   }
 
   /** Ends after the requests in flight. */
@@ -75,8 +74,7 @@ export class Load {
   /** Resolves when `total` requests have been answered. */
   async finished(): Promise<void> {
     await Promise.all(this.workers)
-    this.over = true
-    await this.probing
+    await this.noise.stop()
     this.agent.destroy()
   }
 
@@ -96,20 +94,6 @@ export class Load {
     const statuses = [...this.statuses].map(([status, count]) => `${status}: ${count}`).join(', ')
     const { refused, broken, hung } = this.failures
     return `${this.acknowledged.length} acknowledged (${statuses}; refused ${refused}, broken ${broken}, hung ${hung}; slowest ${Math.round(this.slowest_ms)} ms, noise ${Math.round(this.noise_ms)} ms)`
-  }
-
-  private async probe(): Promise<void> {
-    for (; !this.over; await sleep(100)) {
-      const url = this.options.target()
-      if (url === undefined) continue
-      const began = performance.now()
-      const signal = AbortSignal.timeout(HANG_MS)
-      const answered = await fetch(`${url}/health/live`, { signal }).then(
-        async (response) => (await response.text(), true),
-        () => false, // it was killed, or refuses: that is no noise
-      )
-      if (answered) this.noise_ms = Math.max(this.noise_ms, performance.now() - began)
-    }
   }
 
   private async work(): Promise<void> {
