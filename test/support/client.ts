@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
 /** An answer as a client sees it. */
 export interface Answer<T> {
   readonly status: number
@@ -21,6 +23,14 @@ export interface ProblemBody {
 /** Sent headers by name. */
 type Sent = Readonly<Record<string, string>>
 
+interface Sending {
+  readonly body?: unknown
+  readonly text?: string
+  readonly headers?: Sent | undefined
+}
+
+const MOST_AGAIN = 3
+
 /** JSON over real HTTP with the headers of one principal. */
 export class Client {
   constructor(
@@ -33,12 +43,21 @@ export class Client {
     return new Client(this.url, headers)
   }
 
-  /** `text` is sent as it is, `body` as JSON. */
-  async call<T = ProblemBody>(
-    method: string,
-    path: string,
-    { body, text, headers }: { body?: unknown; text?: string; headers?: Sent } = {},
-  ): Promise<Answer<T>> {
+  /**
+   * `text` is sent as it is, `body` as JSON. What only reads is asked for again where PostgreSQL was too busy, as the
+   * answer says to; where it stays away, that is the answer.
+   */
+  async call<T = ProblemBody>(method: string, path: string, sending: Sending = {}): Promise<Answer<T>> {
+    let answer = await this.once<T>(method, path, sending)
+    for (let again = 1; method === 'GET' && isTooBusy(answer) && again <= MOST_AGAIN; again++) {
+      process.stderr.write(`GET ${path} could not be answered: asked again (${again})\n`)
+      await sleep(1_000 * Number(answer.headers.get('Retry-After')))
+      answer = await this.once<T>(method, path, sending)
+    }
+    return answer
+  }
+
+  private async once<T>(method: string, path: string, { body, text, headers }: Sending): Promise<Answer<T>> {
     const sent = text ?? (body === undefined ? undefined : JSON.stringify(body))
     const response = await fetch(this.url + path, {
       method,
@@ -80,6 +99,9 @@ export class Client {
     return this.call('DELETE', path)
   }
 }
+
+const isTooBusy = ({ status, text }: Answer<unknown>): boolean =>
+  status === 503 && text.includes('The database cannot be reached or is too busy. Try again.')
 
 const isJson = (response: Response): boolean =>
   /^application\/(problem\+)?json/.test(response.headers.get('Content-Type') ?? '')
