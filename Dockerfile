@@ -19,4 +19,4 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
   CMD ["node", "-e", "fetch('http://127.0.0.1:8000/health/ready').then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 # As `npm start`: V8 takes what it gets, so it is told what one worker may have (docs/scaling.md, Memory).
-CMD ["node", "--max-semi-space-size=32", "--max-old-space-size=384", "--enable-source-maps", "dist/src/main.js"]
+CMD ["node", "--max-semi-space-size=32", "--enable-source-maps", "dist/src/main.js"]
