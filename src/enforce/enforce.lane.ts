@@ -8,6 +8,7 @@ import type { WithBodyBytes } from '../platform/http/input.interceptor.js'
 import { type Lane, LaneAdapter } from '../platform/http/lane.adapter.js'
 import { Exchange, LaneExchanges } from '../platform/http/lane.exchanges.js'
 import { collectBody, plainRequest } from '../platform/http/lane.request.js'
+import { whenClosed } from '../platform/http/when-closed.js'
 import { parseStrictJson } from '../platform/http/strict-json.js'
 import {
   RateLimiter,
@@ -67,8 +68,8 @@ export class EnforceLane implements Lane, OnModuleInit {
       return
     }
     const begin = (turn: Turn): void => {
-      if (response.closed) return turn.end()
-      response.once('close', () => turn.end())
+      whenClosed(response, () => turn.end())
+      if (response.closed) return
       collectBody(request, plain.length, (bytes) => {
         if (exchange.state !== 'open') return
         const body = readBody(bytes)

@@ -7,6 +7,7 @@ import {
 } from '@nestjs/common'
 import type { Request, Response } from 'express'
 import type { WithPrincipal } from '../access/principal.js'
+import { whenClosed } from '../http/when-closed.js'
 import { TURN_DEFAULTS, Turns } from './turns.js'
 
 /**
@@ -37,12 +38,10 @@ export class LargeAnswerGuard implements CanActivate {
     if (!principal) return true
     const turn = await this.turns.take(principal.org_id, 1)
     const late = setTimeout(() => response.destroy(), READ_WITHIN_MS).unref()
-    const end = (): void => {
+    whenClosed(response, () => {
       clearTimeout(late)
       turn.end()
-    }
-    if (response.closed) end()
-    else response.once('close', end)
+    })
     return true
   }
 }

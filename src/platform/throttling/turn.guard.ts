@@ -10,6 +10,7 @@ import { Reflector } from '@nestjs/core'
 import type { Request, Response } from 'express'
 import type { WithPrincipal } from '../access/principal.js'
 import { DEFAULT_BODY_LIMIT } from '../http/body.js'
+import { whenClosed } from '../http/when-closed.js'
 import { costOf, type Turn, Turns } from './turns.js'
 
 const ITEMS = 'agentguard:items-in-turn'
@@ -37,9 +38,7 @@ export class TurnGuard implements CanActivate {
     const announced = length === undefined || encoding !== undefined ? null : Number(length)
     const turn = await this.turns.take(request.principal.org_id, costOf(announced, items, DEFAULT_BODY_LIMIT))
     request.turn = turn
-    // Whoever has gone meanwhile gets no event any more.
-    if (response.closed) turn.end()
-    else response.once('close', () => turn.end())
+    whenClosed(response, () => turn.end())
     return true
   }
 }
