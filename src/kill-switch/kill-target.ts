@@ -32,8 +32,11 @@ export const targetOf = (row: TargetColumns): string | null =>
 /** The target of a request as a switch has it: environments under their short names. */
 export function storedTarget(scope: KillScope | undefined, target: string | undefined): string | null {
   if (target === undefined) return null
-  return (scope === 'environment' && ENVIRONMENTS.find((one) => one === shortEnvironment(target))) || target
+  return (scope === 'environment' && environmentOf(target)) || target
 }
+
+/** An environment by its long or short name; undefined when there is none of that name. */
+const environmentOf = (name: string) => ENVIRONMENTS.find((one) => one === shortEnvironment(name))
 
 /**
  * What a scope and target name, by their form alone; of a key without its agent.
@@ -55,7 +58,7 @@ export function readTarget(
     case 'organization':
       return NOTHING
     case 'environment': {
-      const environment = ENVIRONMENTS.find((one) => one === shortEnvironment(name))
+      const environment = environmentOf(name)
       if (environment === undefined) throw wrongTarget(`must be one of ${ENVIRONMENTS.join(', ')}`)
       return { ...NOTHING, environment }
     }

@@ -55,11 +55,10 @@ export class KillReleaseService {
     return kill
   }
 
-  async getSettings({ org_id }: Principal): Promise<KillSwitchSettings> {
-    const found = await this.database.withOrg({ org_id }, (tx) =>
-      tx.killSwitchSettings.findUnique({ where: { org_id }, select: { two_people: true } }),
-    )
-    return found ?? { two_people: false }
+  getSettings(principal: Principal): Promise<KillSwitchSettings> {
+    return this.database.withOrg(principal, async (tx) => ({
+      two_people: await this.twoPeople(tx, principal),
+    }))
   }
 
   /** @throws Problem `conflict` when the second person would be waived while an organization-wide switch is active */
