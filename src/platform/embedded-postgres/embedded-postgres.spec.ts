@@ -259,7 +259,7 @@ describe('after a process was killed', () => {
     expect(existsSync(path.join(server.data_dir, 'postmaster.pid'))).toBe(true)
     const count = () => query(server.admin_url, 'SELECT count(*)::int AS count FROM kept').catch(() => null)
     let rows: unknown = null
-    while (rows === null) {
+    for (let i = 0; i < 600 && rows === null; i++) {
       await new Promise((resolve) => setTimeout(resolve, 100))
       rows = await count()
     }
