@@ -73,7 +73,13 @@ export class TreeWorker implements OnApplicationBootstrap {
     const behind = await treeQueries.selectBehind(this.database.background, LOGS_A_ROUND)
     for (const { org_id, epoch } of behind) {
       try {
-        while (!this.loop.stopped && (await this.integrate(org_id))) this.step(org_id)
+        while (!this.loop.stopped) {
+          const added = await this.integrate(org_id)
+          if (added > 0) this.step(org_id)
+          // What came meanwhile is left to the next round: a busy log would otherwise never be done, in transactions of a
+          // few entries each, and every one of them costs PostgreSQL more than the entries in it.
+          if (added < CHUNK) break
+        }
       } catch (error) {
         const halt = haltOf(error)
         if (!halt) throw error
@@ -87,12 +93,12 @@ export class TreeWorker implements OnApplicationBootstrap {
   /** Between two transactions; tests fail here. */
   protected step(_org_id: string): void {}
 
-  /** One chunk of one log in one transaction. False when there is nothing to do, or somebody else does it. */
-  private integrate(org_id: string): Promise<boolean> {
+  /** One chunk of one log in one transaction. Answers how many entries; 0 also when somebody else does it. */
+  private integrate(org_id: string): Promise<number> {
     return this.database.withOrgClient({ org_id }, async (client) => {
-      if (!(await treeQueries.lockTree(client, org_id))) return false
+      if (!(await treeQueries.lockTree(client, org_id))) return 0
       const state = await treeQueries.selectTree(client, org_id)
-      if (!state || state.integrated >= state.size) return false
+      if (!state || state.integrated >= state.size) return 0
       const { epoch, integrated: from } = state
       const to = Math.min(state.size, from + CHUNK)
       const leaves = await this.leaves(client, org_id, from, to)
@@ -101,7 +107,8 @@ export class TreeWorker implements OnApplicationBootstrap {
       for (let at = 0; at < leaves.length; at += HASH_BYTES) {
         tree.append(leaves.subarray(at, at + HASH_BYTES), growth.completed)
       }
-      return treeQueries.integrate(client, org_id, epoch, from, to, growth.list())
+      const integrated = await treeQueries.integrate(client, org_id, epoch, from, to, growth.list())
+      return integrated ? to - from : 0
     })
   }
 
