@@ -54,6 +54,7 @@ describe('creating (row AG-20)', () => {
       name: 'bot one',
       owner_team: 'research',
       environment: 'dev',
+      risk_level: null,
       is_active: true,
       created_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
       updated_at: created.created_at,
@@ -126,6 +127,8 @@ describe('creating (row AG-20)', () => {
     [{ ...valid, environment: 'test' }, 'environment'],
     [{ ...valid, environment: 'PROD' }, 'environment'],
     [{ ...valid, environment: ['dev'] }, 'environment'],
+    [{ ...valid, risk_level: 'severe' }, 'risk_level'],
+    [{ ...valid, risk_level: '' }, 'risk_level'],
     [{ ...valid, is_active: false }, 'is_active'],
     [{ ...valid, agent_id: 'agt_mine' }, 'agent_id'],
     [{ ...valid, api_key: 'agk_mine' }, 'api_key'],
@@ -214,6 +217,20 @@ describe('listing (row AG-22, C27)', () => {
     expect((await root.get('/agents?owner_team=nobody')).body).toEqual([])
   })
 
+  it('filters by risk, and finds what nobody has rated', async () => {
+    const rated = await create({ owner_team: 'rated', risk_level: 'critical' })
+    const unrated = await create({ owner_team: 'rated', risk_level: null })
+    const found = async (risk: string) => idsOf(await root.get(`/agents?owner_team=rated&risk_level=${risk}`))
+    expect([await found('critical'), await found('unrated'), await found('low')]).toEqual([
+      [rated.agent_id],
+      [unrated.agent_id],
+      [],
+    ])
+    expect((await root.patch(`/agents/${rated.agent_id}`, { risk_level: null })).status).toBe(200)
+    expect(await found('unrated')).toEqual([rated.agent_id, unrated.agent_id])
+    expect((await root.get('/agents?risk_level=severe')).status).toBe(422)
+  })
+
   it('lists inactive agents only when asked (row AG-25)', async () => {
     const { agent_id } = await create({ owner_team: 'hidden' })
     await root.delete(`/agents/${agent_id}`)
@@ -256,7 +273,7 @@ describe('changing', () => {
   it('changes what is given, raises the agent, and records before and after', async () => {
     const { agent_id } = await create({ name: 'old', owner_team: 'left', environment: 'dev' })
     const [, version = 0] = await versions(app.app, ORG, agent_id)
-    const changes = { name: 'new', owner_team: 'joined', environment: 'production' }
+    const changes = { name: 'new', owner_team: 'joined', environment: 'production', risk_level: 'high' }
     const { status, body } = await root.patch<Agent>(`/agents/${agent_id}`, changes)
     expect(status).toBe(200)
     expect(body).toMatchObject({
@@ -264,6 +281,7 @@ describe('changing', () => {
       name: 'new',
       owner_team: 'joined',
       environment: 'prod',
+      risk_level: 'high',
       is_active: true,
     })
     expect(String(body.updated_at) > String(body.created_at)).toBe(true)
@@ -275,8 +293,14 @@ describe('changing', () => {
       change: { kind: 'agent', id: agent_id, op: 'updated' },
       config: { agent: version + 1 },
       opened: {
-        before: { name: 'old', owner_team: 'left', environment: 'dev', is_active: true },
-        after: { name: 'new', owner_team: 'joined', environment: 'prod', is_active: true },
+        before: { name: 'old', owner_team: 'left', environment: 'dev', risk_level: null, is_active: true },
+        after: {
+          name: 'new',
+          owner_team: 'joined',
+          environment: 'prod',
+          risk_level: 'high',
+          is_active: true,
+        },
       },
     })
   })
@@ -320,6 +344,7 @@ describe('changing', () => {
     [{ name: null }, 'name'],
     [{ owner_team: 7 }, 'owner_team'],
     [{ environment: 'moon' }, 'environment'],
+    [{ risk_level: 'unrated' }, 'risk_level'],
     [{ is_active: 'true' }, 'is_active'],
     [{ is_active: null }, 'is_active'],
     [{ agent_id: 'agt_other' }, 'agent_id'],

@@ -98,7 +98,14 @@ describe('agents, keys, policies', () => {
       1,
       expect.stringMatching(/^agentguard: [^\n]*\(401, \w+, request \S+\)[^\n]*agentguard login[^\n]*\n$/),
     ])
-    expect(await json(['agents', 'update', agent_id, '--active', 'no'])).toMatchObject({ is_active: false })
+    const rated = await json(['agents', 'update', agent_id, '--active', 'no', '--risk', 'critical'])
+    expect(rated).toMatchObject({ is_active: false, risk_level: 'critical' })
+    expect((await cli(['agents', 'list', '--all', '--risk', 'critical'])).out).toMatch(
+      /RISK .*\n.* critical /,
+    )
+    expect(await json(['agents', 'update', agent_id, '--risk', 'unrated'])).toMatchObject({
+      risk_level: null,
+    })
     expect((await cli(['agents', 'delete', agent_id])).code).toBe(0)
   })
 

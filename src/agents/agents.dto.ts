@@ -1,5 +1,6 @@
-import { ApiProperty } from '@nestjs/swagger'
-import { IsBoolean } from 'class-validator'
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
+import { IsBoolean, IsIn } from 'class-validator'
+import { RISK_LEVELS, type RiskLevel } from '../core/risk.js'
 import {
   EnvironmentField,
   type EnvironmentName,
@@ -8,6 +9,7 @@ import {
   Optional,
   QueryBoolean,
   QueryInt,
+  RiskField,
 } from '../platform/http/fields.js'
 import { MAX_OFFSET, Page } from '../platform/http/page.dto.js'
 
@@ -30,6 +32,14 @@ export class CreateAgent {
   /** @example "dev" */
   @EnvironmentField()
   environment: EnvironmentName
+
+  /**
+   * How much harm it can do. What people must allow a risky agent waits for a stricter workflow, see
+   * `PUT /approvals/settings`. Null, as when it is left out: nobody has rated it.
+   * @example "high"
+   */
+  @RiskField()
+  risk_level?: RiskLevel | null
 }
 
 /** What to change; what is left out stays. */
@@ -50,6 +60,14 @@ export class UpdateAgent {
   environment?: EnvironmentName
 
   /**
+   * How much harm it can do. Concerns what is asked for from now on: what waits keeps its workflow, and what people
+   * granted stays granted. Null: not rated any more.
+   * @example "critical"
+   */
+  @RiskField()
+  risk_level?: RiskLevel | null
+
+  /**
    * False stops the agent: its keys are a 401 until it is active again. Keys that were revoked, as by deleting the
    * agent, stay revoked.
    */
@@ -57,6 +75,8 @@ export class UpdateAgent {
   @IsBoolean({ message: 'must be true or false' })
   is_active?: boolean
 }
+
+const RISK_FILTERS = [...RISK_LEVELS, 'unrated'] as const
 
 /** Which agents to list. */
 export class ListAgents extends Page {
@@ -73,6 +93,12 @@ export class ListAgents extends Page {
   @Optional()
   @Name()
   owner_team?: string
+
+  /** Only agents of this risk; `unrated` those that nobody has rated. */
+  @Optional()
+  @IsIn(RISK_FILTERS, { message: `must be one of ${RISK_FILTERS.join(', ')}` })
+  @ApiPropertyOptional({ enum: RISK_FILTERS })
+  risk_level?: RiskLevel | 'unrated'
 
   /** Only agents with exactly this name. */
   @Optional()
@@ -97,6 +123,10 @@ export class Agent {
 
   @ApiProperty({ enum: ENVIRONMENTS })
   environment: string
+
+  /** How much harm it can do; null: nobody has rated it. */
+  @ApiProperty({ type: String, enum: RISK_LEVELS, nullable: true })
+  risk_level: string | null
 
   /** False when it was stopped or deleted. */
   is_active: boolean

@@ -14,7 +14,7 @@ export async function lockAgent(
 ): Promise<Agent | null> {
   const team = owner_team ?? null
   const rows = await tx.$queryRaw<Agent[]>`
-    SELECT agent_id, name, owner_team, environment, is_active, created_at, updated_at
+    SELECT agent_id, name, owner_team, environment, risk_level, is_active, created_at, updated_at
     FROM agents
     WHERE org_id = ${org_id} AND agent_id = ${agent_id}
       AND (${team}::text IS NULL OR owner_team = ${team}::text) FOR NO KEY UPDATE`

@@ -20,6 +20,7 @@ const VIEW = {
   name: true,
   owner_team: true,
   environment: true,
+  risk_level: true,
   is_active: true,
   created_at: true,
   updated_at: true,
@@ -75,14 +76,15 @@ export class AgentsService {
 
   /** The organization's agents, oldest first; only active ones unless asked for all. */
   async list(principal: Principal, query: ListAgents): Promise<Listed<Agent>> {
-    const { environment, owner_team, name, include_inactive, limit } = query
+    const { environment, owner_team, name, risk_level, include_inactive, limit } = query
     if (query.skip !== undefined && query.offset !== undefined) {
       throw new Problem('validation_failed', {
         errors: [{ path: 'skip', message: 'is the same as offset; give one of them' }],
       })
     }
     const active = include_inactive ? {} : { is_active: true }
-    const where = { AND: [agentsWithin(principal), { environment, owner_team, name, ...active }] }
+    const risk = risk_level && { risk_level: risk_level === 'unrated' ? null : risk_level }
+    const where = { AND: [agentsWithin(principal), { environment, owner_team, name, ...risk, ...active }] }
     return this.database.withOrg(principal, async (tx) => ({
       items: await tx.agent.findMany({
         where,
@@ -187,13 +189,14 @@ export class AgentsService {
   }
 }
 
-type Recorded = Pick<Agent, 'name' | 'owner_team' | 'environment' | 'is_active'>
+type Recorded = Pick<Agent, 'name' | 'owner_team' | 'environment' | 'risk_level' | 'is_active'>
 
 /** What an entry tells of an agent. */
-const recorded = ({ name, owner_team, environment, is_active }: Agent): Recorded => ({
+const recorded = ({ name, owner_team, environment, risk_level, is_active }: Agent): Recorded => ({
   name,
   owner_team,
   environment,
+  risk_level,
   is_active,
 })
 
@@ -211,4 +214,5 @@ const same = (a: Recorded, b: Recorded): boolean =>
   a.name === b.name &&
   a.owner_team === b.owner_team &&
   a.environment === b.environment &&
+  a.risk_level === b.risk_level &&
   a.is_active === b.is_active

@@ -2,8 +2,8 @@ import { Body, Controller, Delete, Get, HttpCode, Param, Post, Put, Query } from
 import { ApiTags } from '@nestjs/swagger'
 import { Access } from '../platform/access/access.decorator.js'
 import { type AdminPrincipal, By, type Principal } from '../platform/access/principal.js'
-import { ApprovalSettings } from '../workflows/workflows.dto.js'
-import { WorkflowsService } from '../workflows/workflows.service.js'
+import { ApprovalSettingsService } from '../workflows/settings.service.js'
+import { ApprovalSettings, PutApprovalSettings } from '../workflows/workflows.dto.js'
 import {
   Approval,
   ApprovalHistoryEvent,
@@ -21,7 +21,7 @@ import { ApprovalsService } from './approvals.service.js'
 export class ApprovalsController {
   constructor(
     private readonly approvals: ApprovalsService,
-    private readonly workflows: WorkflowsService,
+    private readonly settings: ApprovalSettingsService,
   ) {}
 
   /** Lists what waits for people and what they have decided, newest first. */
@@ -31,18 +31,22 @@ export class ApprovalsController {
     return this.approvals.list(principal, query)
   }
 
-  /** Whether mere waiting may approve, where a workflow says so. */
+  /** Whether mere waiting may approve, and which workflow the risk of an agent adds. */
   @Get('settings')
   @Access('workflows:read')
   getSettings(@By() principal: Principal): Promise<ApprovalSettings> {
-    return this.workflows.settings(principal)
+    return this.settings.get(principal)
   }
 
-  /** Opts the organization in to workflows that approve by mere waiting, or out. `critical` never does. */
+  /**
+   * Changes how approvals are asked for; what is left out stays.
+   * @remarks Whether workflows may approve by mere waiting (`critical` never does), and which workflow agents of each
+   * risk wait for besides those that rules name. What waits already keeps the workflow it was asked for with.
+   */
   @Put('settings')
   @Access('organization:write')
-  putSettings(@By() principal: Principal, @Body() body: ApprovalSettings): Promise<ApprovalSettings> {
-    return this.workflows.putSettings(principal, body)
+  putSettings(@By() principal: Principal, @Body() body: PutApprovalSettings): Promise<ApprovalSettings> {
+    return this.settings.put(principal, body)
   }
 
   /** Gets the exact request that waits, with its arguments and context. */

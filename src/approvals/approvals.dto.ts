@@ -2,6 +2,7 @@ import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
 import { Type } from 'class-transformer'
 import { IsIn, IsInt, IsObject, IsString, Max, Min, ValidateNested } from 'class-validator'
 import { APPROVAL_STATUSES } from '../core/approvals/transition.js'
+import { RISK_LEVELS, type RiskLevel } from '../core/risk.js'
 import { Optional, QueryInt, Text } from '../platform/http/fields.js'
 
 /** Which approvals are wanted; newest first. */
@@ -148,6 +149,10 @@ export class Approval {
   /** By which people decide, the strictest first. */
   @ApiProperty({ type: [String] })
   workflows: readonly string[]
+
+  /** Of the agent when it asked; null: nobody had rated it. */
+  @ApiProperty({ type: String, enum: RISK_LEVELS, nullable: true })
+  risk_level: RiskLevel | null
 
   /** From 1. */
   @ApiProperty({ type: 'integer' })

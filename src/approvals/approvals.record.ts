@@ -1,4 +1,5 @@
 import type { ApprovalState, ApprovalStatus, Bounds, Vote } from '../core/approvals/transition.js'
+import { classOf } from '../core/approvals/risk-workflows.js'
 import type { CombinedWorkflow } from '../core/approvals/workflow.js'
 import type { ApprovalEntry, Subject } from '../core/ledger/entry.js'
 import type { GrantScope, LiftedRule } from '../core/policy/grants.js'
@@ -54,6 +55,13 @@ export const boundsOf = (row: StoredApproval, timeout_may_approve: boolean): Bou
   creators: namesOf(row.creators),
   timeout_may_approve,
 })
+
+/** How an entry names the risk of an agent that somebody has rated, and the workflow that was chosen by it. */
+export function recordedRisk({ risk }: CombinedWorkflow): Pick<ApprovalEntry['approval'], 'risk'> {
+  if (!risk || (risk.level === null && risk.workflow === null)) return {}
+  const { level, workflow } = risk
+  return { risk: { level: classOf(level), ...(workflow !== null && { workflow }) } }
+}
 
 /** How the log names the agent and the request of an approval. */
 export function subjectOf(

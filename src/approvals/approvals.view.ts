@@ -16,6 +16,7 @@ export function viewOf(row: StoredApproval): Approval {
     reason: row.request_reason,
     decision_id: row.decision_id,
     workflows: workflow.names,
+    risk_level: workflow.risk?.level ?? null,
     level: row.level + 1,
     levels: workflow.levels.length,
     approvals_needed: workflow.approvals,

@@ -2,7 +2,7 @@ import { createHmac, createSecretKey, hash, type KeyObject, randomBytes } from '
 import { Injectable } from '@nestjs/common'
 import { boundRequest, digestInput } from '../core/approvals/digest.js'
 import { begin } from '../core/approvals/transition.js'
-import { type CombinedWorkflow, combineWorkflows, DEFAULT_WORKFLOW } from '../core/approvals/workflow.js'
+import { type CombinedWorkflow, DEFAULT_WORKFLOW } from '../core/approvals/workflow.js'
 import { ID_BYTES, makeId } from '../core/ids.js'
 import type { DecisionApproval } from '../core/ledger/entry.js'
 import { canonicalize, type Json } from '../core/ledger/canonical.js'
@@ -16,7 +16,7 @@ import type { Tx } from '../platform/database/database.service.js'
 import type { AgentSnapshot } from '../snapshots/snapshots.service.js'
 import { WorkflowsService } from '../workflows/workflows.service.js'
 import { lockAsker, selectKeyMakers } from './approvals.queries.js'
-import { liftsOf, readApproval, scopeOf, statusOf } from './approvals.record.js'
+import { liftsOf, readApproval, recordedRisk, scopeOf, statusOf } from './approvals.record.js'
 import { ApprovalLifeService, type Held } from './life.service.js'
 
 const SALT_BYTES = 32
@@ -48,6 +48,13 @@ export interface Question {
   /** The decision's entry, and when it is made. */
   readonly decision_id: string
   readonly now: number
+}
+
+/** What is to be written of a request that people are asked about. */
+interface Asking {
+  readonly lifts: readonly LiftedRule[]
+  readonly workflow: CombinedWorkflow
+  readonly waiting_for: Uint8Array<ArrayBuffer>
 }
 
 /**
@@ -117,8 +124,10 @@ export class AskingService {
       const approval: DecisionApproval = { id: approval_id, op: 'requested', digest }
       return { approval, approval_id, ...(salt !== null && { salt }) }
     }
-    const { approval_id, digest, salt } = await this.create(tx, question, decision, lifts, waiting_for)
-    const workflows = lifts.map(({ workflow }) => workflow ?? DEFAULT_WORKFLOW)
+    const named = lifts.map(({ workflow }) => workflow ?? DEFAULT_WORKFLOW)
+    const workflow = await this.workflows.forAgent(tx, snapshot.principal, named)
+    const created = await this.create(tx, question, decision, { lifts, workflow, waiting_for })
+    const { approval_id, digest, salt } = created
     return {
       approval: { id: approval_id, op: 'requested', digest },
       approval_id,
@@ -126,7 +135,7 @@ export class AskingService {
       after: async () => {
         const row = await readApproval(tx, org_id, approval_id)
         if (!row) throw new Error(`approval ${approval_id} is gone in the transaction that made it`)
-        const entry = { lifts, workflows: [...new Set(workflows)] }
+        const entry = { lifts, workflows: workflow.names, ...recordedRisk(workflow) }
         const held = { row, now: row.created_at.getTime() }
         await this.life.note(tx, held, 'requested', question.principal, { decision_id, entry })
       },
@@ -151,12 +160,9 @@ export class AskingService {
     tx: Tx,
     { snapshot, request, decision_id }: Question,
     decision: Decision,
-    lifts: readonly LiftedRule[],
-    waiting_for: Uint8Array<ArrayBuffer>,
+    { lifts, workflow, waiting_for }: Asking,
   ): Promise<{ approval_id: string; digest: string; salt: string }> {
     const { org_id, agent_id, key_id } = snapshot.principal
-    const names = [...new Set(lifts.map(({ workflow }) => workflow ?? DEFAULT_WORKFLOW))]
-    const workflow = combineWorkflows(await this.workflows.named(tx, org_id, names))
     const makers = await selectKeyMakers(tx, org_id, agent_id, key_id)
     const creators: string[] = []
     // One after the other: a transaction has one connection, which does one thing at a time.

@@ -8,7 +8,7 @@ import { Prisma } from '../generated/prisma/client.js'
 import { actorOf, LedgerService, SYSTEM, type SystemActor } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
 import type { Tx } from '../platform/database/database.service.js'
-import { WorkflowsService } from '../workflows/workflows.service.js'
+import { ApprovalSettingsService } from '../workflows/settings.service.js'
 import { databaseTime, lockApproval, selectKeyOrigin } from './approvals.queries.js'
 import {
   boundsOf,
@@ -48,7 +48,7 @@ interface Detail {
 export class ApprovalLifeService {
   constructor(
     private readonly ledger: LedgerService,
-    private readonly workflows: WorkflowsService,
+    private readonly settings: ApprovalSettingsService,
   ) {}
 
   /** The approval, held until the commit; null when there is none. */
@@ -65,7 +65,7 @@ export class ApprovalLifeService {
   async happen(tx: Tx, held: Held, event: ApprovalEvent, by: By): Promise<Result<Held, Refusal>> {
     const { org_id } = held.row
     const asked = workflowOf(held.row).on_timeout === 'approve'
-    const bounds = boundsOf(held.row, asked && (await this.workflows.timeoutMayApprove(tx, org_id)))
+    const bounds = boundsOf(held.row, asked && (await this.settings.timeoutMayApprove(tx, org_id)))
     const passed = step(stateOf(held.row), { kind: 'time' }, held.now, bounds)
     let present = held
     if (passed.ok) {

@@ -1,5 +1,8 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
-import { IsBoolean } from 'class-validator'
+import { Type } from 'class-transformer'
+import { IsBoolean, IsObject, ValidateNested } from 'class-validator'
+import { RISK_LEVELS, type RiskLevel } from '../core/risk.js'
+import { Optional, WorkflowNameField } from '../platform/http/fields.js'
 
 /*
  * The classes of a workflow describe it for OpenAPI only. What is valid is decided by one reader, `readWorkflow` of
@@ -55,6 +58,13 @@ export class WorkflowDocument {
   @ApiPropertyOptional({ enum: ['deny', 'approve'], default: 'deny' })
   on_timeout?: 'deny' | 'approve'
 
+  /**
+   * Agents of this risk and above begin at the second level: those of the first do not decide about them. Null: none
+   * does.
+   */
+  @ApiPropertyOptional({ enum: RISK_LEVELS, nullable: true, default: null })
+  escalate_at_risk?: RiskLevel | null
+
   /** Whether who made the agent, or the key that asked, may approve. */
   @ApiPropertyOptional({ type: Boolean, default: true })
   creator_may_decide?: boolean
@@ -90,6 +100,9 @@ export class Workflow {
   @ApiProperty({ enum: ['deny', 'approve'] })
   on_timeout: 'deny' | 'approve'
 
+  @ApiProperty({ type: String, enum: RISK_LEVELS, nullable: true })
+  escalate_at_risk: RiskLevel | null
+
   creator_may_decide: boolean
 
   @ApiProperty({ type: 'integer' })
@@ -103,9 +116,72 @@ export class Workflow {
   updated_at: Date | null
 }
 
-/** How the organization lets approvals be decided. */
+const ApiWorkflowName = () => ApiProperty({ type: String, nullable: true })
+
+/**
+ * The workflow that agents of each risk wait for besides those that rules name: of all of them the strictest counts in
+ * each respect, so it can only make waiting stricter. Null: none.
+ */
+export class RiskWorkflows {
+  /** Of agents that nobody has rated. */
+  @ApiWorkflowName()
+  unrated: string | null
+
+  @ApiWorkflowName()
+  low: string | null
+
+  @ApiWorkflowName()
+  medium: string | null
+
+  /** @example "high-risk" */
+  @ApiWorkflowName()
+  high: string | null
+
+  /** @example "critical" */
+  @ApiWorkflowName()
+  critical: string | null
+}
+
+/** Which of them to change; what is left out stays. */
+export class ChangedRiskWorkflows {
+  /** Of agents that nobody has rated. */
+  @WorkflowNameField()
+  unrated?: string | null
+
+  @WorkflowNameField()
+  low?: string | null
+
+  @WorkflowNameField()
+  medium?: string | null
+
+  /** @example "high-risk" */
+  @WorkflowNameField()
+  high?: string | null
+
+  /** @example "critical" */
+  @WorkflowNameField()
+  critical?: string | null
+}
+
+/** What the organization has settled about asking people. */
 export class ApprovalSettings {
   /** Whether workflows may say `on_timeout: approve`. `critical` never can. */
-  @IsBoolean({ message: 'must be true or false' })
   approve_on_timeout: boolean
+
+  risk_workflows: RiskWorkflows
+}
+
+/** What to change; what is left out stays. */
+export class PutApprovalSettings {
+  /** Whether workflows may say `on_timeout: approve`. `critical` never can. */
+  @Optional()
+  @IsBoolean({ message: 'must be true or false' })
+  approve_on_timeout?: boolean
+
+  /** Which workflow agents of each risk wait for besides those that rules name. */
+  @Optional()
+  @IsObject({ message: 'must be a JSON object' })
+  @ValidateNested()
+  @Type(() => ChangedRiskWorkflows)
+  risk_workflows?: ChangedRiskWorkflows
 }

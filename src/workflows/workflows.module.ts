@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common'
 import { LedgerModule } from '../ledger/ledger.module.js'
+import { ApprovalSettingsService } from './settings.service.js'
 import { WorkflowsController } from './workflows.controller.js'
 import { WorkflowsService } from './workflows.service.js'
 
@@ -7,7 +8,7 @@ import { WorkflowsService } from './workflows.service.js'
 @Module({
   imports: [LedgerModule],
   controllers: [WorkflowsController],
-  providers: [WorkflowsService],
-  exports: [WorkflowsService],
+  providers: [ApprovalSettingsService, WorkflowsService],
+  exports: [ApprovalSettingsService, WorkflowsService],
 })
 export class WorkflowsModule {}

@@ -1,6 +1,13 @@
 import { Injectable } from '@nestjs/common'
-import { NEVER_BY_TIMEOUT, SHIPPED_WORKFLOWS, WORKFLOW_NAME } from '../core/approvals/workflow.js'
-import type { Workflow as WorkflowRules } from '../core/approvals/workflow.js'
+import { atRisk } from '../core/approvals/risk-workflows.js'
+import {
+  type CombinedWorkflow,
+  combineWorkflows,
+  NEVER_BY_TIMEOUT,
+  SHIPPED_WORKFLOWS,
+  type Workflow as WorkflowRules,
+  WORKFLOW_NAME,
+} from '../core/approvals/workflow.js'
 import { readWorkflow } from '../core/approvals/workflow-document.js'
 import { canonicalize, type Json } from '../core/ledger/canonical.js'
 import { ROLES } from '../core/permissions.js'
@@ -9,7 +16,8 @@ import { actorOf, LedgerService } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
-import type { ApprovalSettings, Workflow } from './workflows.dto.js'
+import { ApprovalSettingsService } from './settings.service.js'
+import type { Workflow } from './workflows.dto.js'
 
 /**
  * How people decide, by name: shipped workflows, and those of the organization in their place or beside them. An
@@ -21,6 +29,7 @@ export class WorkflowsService {
     private readonly database: Database,
     private readonly ledger: LedgerService,
     private readonly clock: Clock,
+    private readonly settings: ApprovalSettingsService,
   ) {}
 
   /** Every workflow of the organization, by name. */
@@ -60,12 +69,12 @@ export class WorkflowsService {
     return this.database.withOrg(principal, async (tx) => {
       const own = await tx.role.findMany({ where: { org_id }, select: { role: true } })
       const roles = new Set<string>([...ROLES, ...own.map(({ role }) => role)])
-      const read = readWorkflow(name, source, roles, await this.timeoutMayApprove(tx, org_id))
+      const read = readWorkflow(name, source, roles, await this.settings.timeoutMayApprove(tx, org_id))
       if (!read.ok) throw new Problem('validation_failed', { errors: read.errors })
       const where = { org_id_name: { org_id, name } }
       const before = await tx.workflow.findUnique({ where })
       const document = json(read.value)
-      const previous = before ? (before.document as Json) : json(SHIPPED_WORKFLOWS[name] ?? null)
+      const previous = before ? json(rulesOf(before.document)) : json(SHIPPED_WORKFLOWS[name] ?? null)
       if (before && canonicalize(previous) === canonicalize(document)) {
         return { name, version: before.version, ...read.value, updated_at: before.updated_at }
       }
@@ -76,6 +85,8 @@ export class WorkflowsService {
       await this.ledger.append(tx, principal, {
         event: 'workflow.updated',
         change: { kind: 'workflow', id: name, op: 'updated', version },
+        // As of settings: nothing is asked by what was written before after this entry.
+        raises: 'organization',
         ...(previous !== null && { before: previous }),
         after: document,
       })
@@ -83,50 +94,30 @@ export class WorkflowsService {
     })
   }
 
-  async settings(principal: Principal): Promise<ApprovalSettings> {
-    const approve_on_timeout = await this.database.withOrg(principal, (tx) =>
-      this.timeoutMayApprove(tx, principal.org_id),
-    )
-    return { approve_on_timeout }
-  }
-
-  /** Opts the organization in or out. Out stops approvals by time also for requests that wait already. */
-  async putSettings(
-    principal: Principal,
-    { approve_on_timeout }: ApprovalSettings,
-  ): Promise<ApprovalSettings> {
-    const { org_id } = principal
-    await this.database.withOrg(principal, async (tx) => {
-      const before = await this.timeoutMayApprove(tx, org_id)
-      if (before === approve_on_timeout) return
-      await tx.approvalSettings.upsert({
-        where: { org_id },
-        create: { org_id, approve_on_timeout },
-        update: { approve_on_timeout },
-      })
-      await this.ledger.append(tx, principal, {
-        event: 'approval_settings.updated',
-        change: { kind: 'approval_settings', id: org_id, op: 'updated' },
-        before: { approve_on_timeout: before },
-        after: { approve_on_timeout },
-      })
-    })
-    return { approve_on_timeout }
-  }
-
-  /** Whether the organization lets mere waiting approve, where a workflow says so. */
-  async timeoutMayApprove(tx: Tx, org_id: string): Promise<boolean> {
-    const settings = await tx.approvalSettings.findUnique({ where: { org_id } })
-    return settings?.approve_on_timeout ?? false
-  }
-
   /** The names that rules of the organization's policies can use. */
   async names(principal: Principal): Promise<ReadonlySet<string>> {
     return new Set((await this.list(principal)).map(({ name }) => name))
   }
 
+  /**
+   * How people decide what an agent asks: the strictest of the workflows that rules name and of the one that its risk
+   * adds. The risk is read here, in the transaction that asks: whoever changes it, or what it adds, raises a version, so
+   * nothing that was asked by the risk from before is committed after it.
+   */
+  async forAgent(
+    tx: Tx,
+    { org_id, agent_id }: { readonly org_id: string; readonly agent_id: string },
+    by_rules: readonly string[],
+  ): Promise<CombinedWorkflow> {
+    const risk = await this.settings.riskOf(tx, org_id, agent_id)
+    const names = new Set(risk.workflow === null ? by_rules : [...by_rules, risk.workflow])
+    const named = await this.named(tx, org_id, [...names])
+    const adapted = Object.entries(named).map(([name, rules]) => [name, atRisk(rules, risk.level)] as const)
+    return { ...combineWorkflows(Object.fromEntries(adapted)), risk }
+  }
+
   /** The workflows of these names. One that is not there, which no stored policy names, is as strict as `critical`. */
-  async named(
+  private async named(
     tx: Tx,
     org_id: string,
     names: readonly string[],
@@ -144,8 +135,10 @@ export class WorkflowsService {
   }
 }
 
+/** What was not asked for when the first workflows were written. */
+const LATER = { escalate_at_risk: null } as const
 // The parser of what `put` alone has written: a workflow that was read without errors.
-const rulesOf = (document: unknown): WorkflowRules => document as WorkflowRules
+const rulesOf = (document: unknown): WorkflowRules => ({ ...LATER, ...(document as WorkflowRules) })
 const json = (rules: WorkflowRules | null): Json => rules as unknown as Json
 
 const missing = (name: string) =>

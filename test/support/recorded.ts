@@ -1,10 +1,10 @@
 import type { INestApplicationContext } from '@nestjs/common'
-import type { ConfigEntry } from '../../src/core/ledger/entry.js'
+import type { ApprovalEntry, ConfigEntry } from '../../src/core/ledger/entry.js'
 import { LedgerService } from '../../src/ledger/ledger.service.js'
 import { Database } from '../../src/platform/database/database.service.js'
 
 /** An entry of the log with its payload opened. */
-export type Recorded = ConfigEntry & {
+export type Recorded<E = ConfigEntry> = E & {
   readonly index: number
   readonly opened: Record<string, unknown> | null
 }
@@ -18,7 +18,18 @@ interface Row {
 }
 
 /** The administrative entries of an organization's log, oldest first, as they lie in the database. */
-export async function recorded(app: INestApplicationContext, org_id = 'org_default'): Promise<Recorded[]> {
+export const recorded = (app: INestApplicationContext, org_id = 'org_default') =>
+  recordedOf<ConfigEntry>(app, org_id, 'config')
+
+/** What happened to approvals, oldest first. */
+export const recordedApprovals = (app: INestApplicationContext, org_id = 'org_default') =>
+  recordedOf<ApprovalEntry>(app, org_id, 'approval')
+
+async function recordedOf<E extends ConfigEntry | ApprovalEntry>(
+  app: INestApplicationContext,
+  org_id: string,
+  type: E['type'],
+): Promise<Recorded<E>[]> {
   const { sealer } = app.get(LedgerService)
   const rows = await app.get(Database).withOrg(
     { org_id },
@@ -26,11 +37,11 @@ export async function recorded(app: INestApplicationContext, org_id = 'org_defau
       SELECT e.index::float8 AS index, convert_from(e.entry, 'UTF8') AS entry, p.nonce, p.body,
              p.dek_id::text AS dek_id
       FROM ledger.ledger_entry e LEFT JOIN ledger.ledger_payload p USING (org_id, index)
-      WHERE e.type = 'config' ORDER BY e.index`,
+      WHERE e.type = ${type} ORDER BY e.index`,
   )
   return Promise.all(
     rows.map(async ({ index, entry: text, nonce, body, dek_id }) => {
-      const entry = JSON.parse(text) as ConfigEntry
+      const entry = JSON.parse(text) as E
       const stored = nonce && body && dek_id !== null ? { nonce, body, dek_id } : null
       const opened = stored && (await sealer.open(org_id, entry.log, entry.id, Date.parse(entry.ts), stored))
       return { ...entry, index, opened }

@@ -5,10 +5,20 @@ import { type Column, note, printJson, printList, printThing } from './output.js
 export const ENVIRONMENTS = ['dev', 'stage', 'prod'] as const
 export type Environment = (typeof ENVIRONMENTS)[number]
 
+const RISKS = ['low', 'medium', 'high', 'critical'] as const
+
 const MEMBERS: Options = {
   name: { value: 'name', summary: 'what people call it' },
   team: { value: 'name', summary: 'the team that answers for it' },
   env: { value: 'environment', choices: ENVIRONMENTS, summary: `one of ${ENVIRONMENTS.join(', ')}` },
+}
+
+const RISK = { value: 'level', choices: RISKS, summary: `one of ${RISKS.join(', ')}` }
+/** For who has rated an agent wrongly, and for finding those that nobody has rated. */
+const RISK_OR_NONE = {
+  ...RISK,
+  choices: [...RISKS, 'unrated'],
+  summary: `one of ${RISKS.join(', ')}, or unrated`,
 }
 
 interface AgentRow {
@@ -16,6 +26,7 @@ interface AgentRow {
   readonly name: string
   readonly owner_team: string
   readonly environment: string
+  readonly risk_level: string | null
   readonly is_active: boolean
 }
 
@@ -24,10 +35,16 @@ const COLUMNS: readonly Column<AgentRow>[] = [
   ['NAME', (agent) => agent.name],
   ['TEAM', (agent) => agent.owner_team],
   ['ENV', (agent) => agent.environment],
+  ['RISK', (agent) => agent.risk_level],
   ['ACTIVE', (agent) => agent.is_active],
 ]
 
+type Risk = (typeof RISKS)[number]
+const riskOf = (given: Given) => given.text('risk') as Risk | 'unrated' | undefined
 const environmentOf = (given: Given): Environment | undefined => given.text('env') as Environment | undefined
+
+const riskChange = (risk: Risk | 'unrated' | undefined) =>
+  risk === undefined ? {} : { risk_level: risk === 'unrated' ? null : risk }
 
 /** Says once that a secret was made: it stands in the output, and nowhere else ever again. */
 export function noteSecret(): void {
@@ -38,7 +55,7 @@ export const agentCommands: readonly Command[] = [
   {
     name: 'agents list',
     summary: 'the agents, oldest first',
-    options: { ...MEMBERS, all: { summary: 'inactive ones too' } },
+    options: { ...MEMBERS, risk: RISK_OR_NONE, all: { summary: 'inactive ones too' } },
     async run(given) {
       const agents = await given
         .connect()
@@ -47,6 +64,7 @@ export const agentCommands: readonly Command[] = [
           ...(given.text('name') !== undefined && { name: given.required('name') }),
           ...(given.text('team') !== undefined && { owner_team: given.required('team') }),
           ...(environmentOf(given) && { environment: environmentOf(given) }),
+          ...(riskOf(given) && { risk_level: riskOf(given) }),
           ...(given.flag('all') && { include_inactive: true }),
         })
         .toArray()
@@ -67,12 +85,13 @@ export const agentCommands: readonly Command[] = [
     name: 'agents create',
     summary: 'a new agent and its first key, which is shown this once',
     arguments: '<name>',
-    options: { team: MEMBERS.team, env: MEMBERS.env } as Options,
+    options: { team: MEMBERS.team, env: MEMBERS.env, risk: RISK } as Options,
     async run(given) {
       const made = await given.connect().client.agents.create({
         name: given.argument(0),
         owner_team: given.required('team'),
         environment: environmentOf(given) ?? 'dev',
+        ...(given.text('risk') !== undefined && { risk_level: given.text('risk') as Risk }),
       })
       printThing(made, given.json)
       noteSecret()
@@ -85,6 +104,7 @@ export const agentCommands: readonly Command[] = [
     arguments: '<agent_id>',
     options: {
       ...MEMBERS,
+      risk: RISK_OR_NONE,
       active: {
         value: 'yes|no',
         choices: ['yes', 'no'],
@@ -96,6 +116,7 @@ export const agentCommands: readonly Command[] = [
         ...(given.text('name') !== undefined && { name: given.required('name') }),
         ...(given.text('team') !== undefined && { owner_team: given.required('team') }),
         ...(environmentOf(given) && { environment: environmentOf(given) }),
+        ...riskChange(riskOf(given)),
         ...(given.text('active') !== undefined && { is_active: given.text('active') === 'yes' }),
       }
       if (Object.keys(changes).length === 0) throw given.mistake('There is nothing to change.')

@@ -1,4 +1,9 @@
-import type { ApprovalSettings, ApproveApproval, DenyApproval, RevokeApproval } from '../generated/openapi.js'
+import type {
+  ApproveApproval,
+  DenyApproval,
+  PutApprovalSettings,
+  RevokeApproval,
+} from '../generated/openapi.js'
 import type { QueryOf } from '../operations.js'
 import { type RequestOptions, unreadable } from '../transport.js'
 import type { ApprovalState } from '../types.js'
@@ -51,12 +56,12 @@ export class Approvals extends Resource {
   async cancel(approval_id: string, options?: RequestOptions): Promise<void> {
     await this.call('delete', '/v1/approvals/{approval_id}', { params: { approval_id } }, options)
   }
-  /** Whether mere waiting may approve, where a workflow says so. */
+  /** Whether mere waiting may approve, and which workflow the risk of an agent adds. */
   getSettings(options?: RequestOptions) {
     return this.call('get', '/v1/approvals/settings', {}, options)
   }
-  /** Opts the organization in to workflows that approve by mere waiting, or out. `critical` never does. */
-  putSettings(body: ApprovalSettings, options?: RequestOptions) {
+  /** Changes how approvals are asked for; what is left out stays. */
+  putSettings(body: PutApprovalSettings, options?: RequestOptions) {
     return this.call('put', '/v1/approvals/settings', { body }, options)
   }
 }

@@ -1,4 +1,5 @@
 import { type Result, err, ok } from '../result.js'
+import { RISK_LEVELS, type RiskLevel } from '../risk.js'
 import { type Level, NEVER_BY_TIMEOUT, type WidestGrant, type Workflow } from './workflow.js'
 
 export interface WorkflowError {
@@ -51,6 +52,7 @@ export function readWorkflow(
       add,
     ),
     on_timeout: readTimeout(name, members.on_timeout ?? 'deny', timeout_may_approve, add),
+    escalate_at_risk: readRisk(members.escalate_at_risk ?? null, add),
     creator_may_decide: flag(
       members.creator_may_decide ?? DEFAULTS.creator_may_decide,
       'creator_may_decide',
@@ -76,6 +78,7 @@ const KNOWN = [
   'reason_required',
   'first_denial_ends',
   'on_timeout',
+  'escalate_at_risk',
   'creator_may_decide',
   'grant_seconds',
   'widest_grant',
@@ -118,6 +121,13 @@ function readTimeout(name: string, value: unknown, may: boolean, add: Add): Work
   else if (!may)
     add('on_timeout', 'can be "approve" only after the organization opted in with PUT /approvals/settings')
   return 'approve'
+}
+
+function readRisk(value: unknown, add: Add): RiskLevel | null {
+  const known = RISK_LEVELS.find((level) => level === value) ?? null
+  if (known === null && value !== null)
+    add('escalate_at_risk', `must be one of ${RISK_LEVELS.join(', ')}, or null`)
+  return known
 }
 
 function readWidest(value: unknown, add: Add): WidestGrant | null {

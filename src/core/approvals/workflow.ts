@@ -1,4 +1,6 @@
 import type { Role } from '../permissions.js'
+import type { RiskLevel } from '../risk.js'
+import type { RiskChoice } from './risk-workflows.js'
 
 /** Who may decide while an approval is at this level, and how long it stays there. */
 export interface Level {
@@ -25,6 +27,8 @@ export interface Workflow {
   /** Whether the first denial ends it; otherwise as many denials as approvals are needed. */
   readonly first_denial_ends: boolean
   readonly on_timeout: 'deny' | 'approve'
+  /** Agents of this risk and above begin at the second level; null: none does. */
+  readonly escalate_at_risk: RiskLevel | null
   /** Whether whoever made the agent, or the key that asked, may decide: false in the stricter workflows. */
   readonly creator_may_decide: boolean
   /** How long an approval can be used after it was given. */
@@ -52,6 +56,7 @@ export const SHIPPED_WORKFLOWS: Readonly<Record<string, Workflow>> = {
     reason_required: false,
     first_denial_ends: true,
     on_timeout: 'deny',
+    escalate_at_risk: null,
     creator_may_decide: true,
     grant_seconds: HOUR,
     widest_grant: { seconds: 24 * HOUR, uses: 1000 },
@@ -65,6 +70,7 @@ export const SHIPPED_WORKFLOWS: Readonly<Record<string, Workflow>> = {
     reason_required: true,
     first_denial_ends: true,
     on_timeout: 'deny',
+    escalate_at_risk: 'high',
     creator_may_decide: false,
     grant_seconds: HOUR / 2,
     widest_grant: { seconds: HOUR, uses: 10 },
@@ -75,6 +81,7 @@ export const SHIPPED_WORKFLOWS: Readonly<Record<string, Workflow>> = {
     reason_required: true,
     first_denial_ends: true,
     on_timeout: 'deny',
+    escalate_at_risk: null,
     creator_may_decide: false,
     grant_seconds: HOUR / 4,
     widest_grant: null,
@@ -91,10 +98,12 @@ export interface CombinedLevel {
 }
 
 /** The workflow of one approval, frozen when it is made: what later changes of a workflow do not touch. */
-export interface CombinedWorkflow extends Omit<Workflow, 'levels'> {
+export interface CombinedWorkflow extends Omit<Workflow, 'levels' | 'escalate_at_risk'> {
   /** The strictest first. */
   readonly names: readonly string[]
   readonly levels: readonly CombinedLevel[]
+  /** Absent on an approval from before agents had a risk. */
+  readonly risk?: RiskChoice
 }
 
 /**

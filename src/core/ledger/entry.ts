@@ -207,6 +207,8 @@ export interface ApprovalEntry extends Common {
     /** Of a request: the workflows by which people decide, and the rules that asked for them. */
     readonly workflows?: readonly string[]
     readonly lifts?: readonly EntryLift[]
+    /** Of a request: the agent's risk (`unrated`: nobody rated it), and which of the workflows was chosen by it. */
+    readonly risk?: { readonly level: string; readonly workflow?: string }
     /** Of a vote: what it was. */
     readonly vote?: 'approve' | 'deny'
     /** Who stands behind the credentials of a vote, as far as the service knows. */

@@ -2,6 +2,7 @@ import { applyDecorators } from '@nestjs/common'
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
 import { Transform, Type } from 'class-transformer'
 import { IsBoolean, IsIn, IsObject, IsString, ValidateBy, ValidateIf, ValidateNested } from 'class-validator'
+import { RISK_LEVELS } from '../../core/risk.js'
 
 /**
  * Field decorators for DTO classes: each validates, transforms and documents, so that a field has one line.
@@ -156,6 +157,28 @@ export const Instant = () =>
       { message: 'must be an RFC 3339 time with offset, such as 2026-01-31T08:00:00Z' },
     ),
     ApiProperty({ type: String, format: 'date-time', example: '2026-01-31T08:00:00Z' }),
+  )
+
+/** How much harm an agent can do: one of the levels, or null for an agent that nobody has rated. */
+export const RiskField = () =>
+  applyDecorators(
+    Optional(),
+    IsIn([...RISK_LEVELS, null], { message: `must be one of ${RISK_LEVELS.join(', ')}, or null` }),
+    ApiPropertyOptional({ type: String, enum: RISK_LEVELS, nullable: true }),
+  )
+
+/** The name of a workflow, or null for none. Whether there is such a workflow, the service looks up. */
+export const WorkflowNameField = () =>
+  applyDecorators(
+    Optional(),
+    ValidateBy(
+      {
+        name: 'isWorkflowName',
+        validator: { validate: (value: unknown) => value === null || isText(value, 1, 63) },
+      },
+      { message: 'must be the name of a workflow, or null' },
+    ),
+    ApiPropertyOptional({ type: String, nullable: true, maxLength: 63 }),
   )
 
 export const ENVIRONMENTS = ['dev', 'stage', 'prod'] as const
