@@ -259,7 +259,7 @@ interface Case {
   policy: unknown
   agent?: { environment: string; team: string }
   now?: string
-  request: { action: string; resource?: string }
+  request: { action: string; resource?: string; arguments?: object; context?: object }
   want: {
     status: string
     code: string

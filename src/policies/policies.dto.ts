@@ -21,6 +21,27 @@ export class TimeRange {
   tz?: string
 }
 
+const SCALARS = [
+  { type: 'string' },
+  { type: 'number' },
+  { type: 'boolean' },
+  { type: 'string', nullable: true, enum: [null] },
+]
+const VALUES = [...SCALARS, { type: 'array', items: { oneOf: SCALARS } }]
+const TESTS = [
+  ...VALUES,
+  {
+    type: 'object',
+    additionalProperties: false,
+    properties: {
+      in: { oneOf: VALUES },
+      not_in: { oneOf: VALUES },
+      min: { type: 'number' },
+      max: { type: 'number' },
+    },
+  },
+]
+
 /** When a rule applies. All given parts must hold. */
 export class Conditions {
   /** The agent's environment is this one, or one of these. */
@@ -38,6 +59,18 @@ export class Conditions {
     example: ['Monday', 'Tue'],
   })
   day_of_week?: string | string[]
+
+  /**
+   * What the request must carry: JSON Pointers (RFC 6901) to members of `arguments` or `context`, and what must be true
+   * there: one value, one of a list, or `in`, `not_in`, `min`, `max`. An allow rule holds only if it is sure that all
+   * do, the others unless it is sure that one does not (docs/policies.md). At most 16.
+   */
+  @ApiPropertyOptional({
+    type: 'object',
+    additionalProperties: { oneOf: TESTS },
+    example: { '/arguments/amount': { max: 1000 }, '/context/tenant': ['acme', 'globex'] },
+  })
+  request?: Record<string, unknown>
 }
 
 /** One rule. Kept as typed and read in any of its spellings. */

@@ -126,6 +126,8 @@ export interface EntryLift {
   readonly action: string
   readonly resource: string | null
   readonly workflow: string | null
+  /** Its conditions on the request as canonical JSON; absent when it has none. */
+  readonly request?: string
 }
 
 /** What an agent says it did (rows AG-70, C10, C30). */

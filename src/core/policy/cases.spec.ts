@@ -12,7 +12,7 @@ interface Case {
   agent?: { environment: Environment; team: string }
   now?: string
   zones?: Record<string, number>
-  request: { action: string; resource?: string }
+  request: { action: string; resource?: string; arguments?: object; context?: object }
   want: {
     status: 'allowed' | 'denied' | 'pending'
     code: string

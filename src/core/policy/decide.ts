@@ -29,7 +29,7 @@ import {
 export type { Facts, PolicyRef, RuleName, Scope, StagedFinding } from './stages/runner.js'
 
 /** The rule that decided, as the wire and the ledger entry name it. */
-export interface MatchedRule extends Omit<RuleName, 'workflow'> {
+export interface MatchedRule extends Omit<RuleName, 'workflow' | 'request'> {
   readonly scope: Scope
   readonly id: string
   readonly version: number
@@ -216,7 +216,13 @@ function ruleToLift(policies: readonly PolicyRef[], finding: Finding): LiftedRul
   const policy = finding.policy === null ? undefined : policies[finding.policy]
   const rule = policy ? rulesRunner.rule(policy, finding.rule) : null
   return rule && policy
-    ? { policy: policy.id, action: rule.action, resource: rule.resource, workflow: rule.workflow }
+    ? {
+        policy: policy.id,
+        action: rule.action,
+        resource: rule.resource,
+        workflow: rule.workflow,
+        ...(rule.request !== null && { request: rule.request }),
+      }
     : // What no rule of a list asks for is named by its code: one grant does not lift another kind.
       { policy: '', action: finding.code, resource: finding.rule, workflow: null }
 }

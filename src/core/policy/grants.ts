@@ -10,6 +10,8 @@ export interface LiftedRule {
   readonly action: string
   readonly resource: string | null
   readonly workflow: string | null
+  /** Its conditions on the request as canonical JSON; absent when it has none. A wider grant lifts no other ones. */
+  readonly request?: string
 }
 
 /** What a wider grant covers: read narrowly, as an allow rule is. */
@@ -66,7 +68,8 @@ const isLiftedRule = (value: unknown): value is LiftedRule =>
   isText(value.policy) &&
   isText(value.action) &&
   isTextOrNull(value.resource) &&
-  isTextOrNull(value.workflow)
+  isTextOrNull(value.workflow) &&
+  (value.request === undefined || isText(value.request))
 const isScope = (value: unknown): value is GrantScope =>
   isObject(value) && isText(value.action) && isTextOrNull(value.resource)
 
@@ -119,4 +122,8 @@ export const outdatedFinding = (id: string): StagedFinding => ({
 })
 
 export const isSameRule = (a: LiftedRule, b: LiftedRule): boolean =>
-  a.policy === b.policy && a.action === b.action && a.resource === b.resource && a.workflow === b.workflow
+  a.policy === b.policy &&
+  a.action === b.action &&
+  a.resource === b.resource &&
+  a.workflow === b.workflow &&
+  a.request === b.request

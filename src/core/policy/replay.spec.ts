@@ -129,7 +129,7 @@ describe(`engine semantics ${ENGINE.semantics}`, () => {
     agent?: { environment: 'dev' | 'stage' | 'prod'; team: string }
     now?: string
     zones?: Record<string, number>
-    request: { action: string; resource?: string }
+    request: { action: string; resource?: string; arguments?: object; context?: object }
   }
 
   const outcomeOf = ({ policy, agent, now, zones, request: source }: Case) => {

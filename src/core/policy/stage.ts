@@ -98,7 +98,14 @@ export interface NearMiss {
   readonly missed: readonly Miss[]
 }
 
-export type Miss = 'resource' | 'fact' | 'conditions.env' | 'conditions.time_range' | 'conditions.day_of_week'
+/** `conditions.request` is followed by the place that it looks at, a JSON Pointer. */
+export type Miss =
+  | 'resource'
+  | 'fact'
+  | 'conditions.env'
+  | 'conditions.time_range'
+  | 'conditions.day_of_week'
+  | `conditions.request/${string}`
 
 export interface Explanation extends StageOutcome {
   readonly near_misses: readonly NearMiss[]

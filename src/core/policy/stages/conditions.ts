@@ -1,10 +1,12 @@
 import { ENVIRONMENTS, type CompileEnv, type Environment, type Miss } from '../stage.js'
+import { type CompiledTest, compileRequest, type RequestConditions } from './request-conditions.js'
 
 /** Conditions as the policy's author typed them (row AG-37). All given ones must hold. */
 export interface Conditions {
   readonly env?: string | readonly string[]
   readonly time_range?: TimeRange
   readonly day_of_week?: string | readonly string[]
+  readonly request?: RequestConditions
 }
 
 export interface TimeRange {
@@ -23,6 +25,8 @@ export interface CompiledConditions {
   readonly days: number | null
   /** The zone whose offset is needed as a fact; null for UTC. */
   readonly zone: string | null
+  /** What the request must carry; read by `requestHolds`, as narrowly or widely as the rule's list is. */
+  readonly request: readonly CompiledTest[] | null
 }
 
 /** Minutes east of UTC at `now`, by IANA zone name. */
@@ -70,13 +74,15 @@ export function isZone(name: string, env: CompileEnv): boolean {
 export function compileConditions(conditions: Conditions | undefined): CompiledConditions | null {
   if (!conditions) return null
   const { env, time_range: range, day_of_week: week } = conditions
-  if (env === undefined && range === undefined && week === undefined) return null
+  const request = compileRequest(conditions.request)
+  if (env === undefined && range === undefined && week === undefined && request === null) return null
   const zone = range?.tz === undefined || UTC.test(range.tz) ? null : range.tz
   return {
     environments: env === undefined ? null : bits(env, (name) => environmentBit(readEnvironment(name))),
     minutes: range ? { start: readClock(range.start) ?? 0, end: readClock(range.end) ?? 0 } : null,
     days: week === undefined ? null : bits(week, (name) => readDay(name) ?? -1),
     zone,
+    request,
   }
 }
 
@@ -96,7 +102,7 @@ const environmentBit = (environment: Environment | null): number =>
 export type Verdict = 'yes' | 'no' | 'unknown'
 
 /**
- * Whether all conditions hold. Minutes are inclusive at both ends; a range whose start is later than its end runs
+ * Whether all conditions but those on the request hold. Minutes are inclusive at both ends; a range whose start is later than its end runs
  * over midnight. `day_of_week` is the day of `now` in the zone of the rule's `time_range`, UTC without one: with
  * 22:00–06:00 on Friday, Friday 23:00 and Friday 05:00 are inside, Saturday 05:00 is not (row C22).
  */

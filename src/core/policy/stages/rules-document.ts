@@ -5,6 +5,7 @@ import type { RuleList } from '../codes.js'
 import { compileDenyAction } from '../pattern.js'
 import type { CompileEnv, CompileError } from '../stage.js'
 import { isZone, readClock, readDay, readEnvironment, type Conditions, type TimeRange } from './conditions.js'
+import { readRequestConditions } from './request-document.js'
 
 /** A rule as typed (rows AG-30, AG-32, AG-35, AG-37). An absent, null, empty or `*` resource is any resource. */
 export interface Rule {
@@ -75,13 +76,14 @@ export function canonicalDocument(document: unknown): Json {
 }
 
 function canonicalRule({ action, resource, conditions, workflow }: Rule): Json {
-  const { env, time_range: range, day_of_week } = conditions ?? {}
+  const { env, time_range: range, day_of_week, request } = conditions ?? {}
   const canonical: Json = {
     ...(env !== undefined && { env }),
     ...(range && {
       time_range: { start: range.start, end: range.end, ...(range.tz !== undefined && { tz: range.tz }) },
     }),
     ...(day_of_week !== undefined && { day_of_week }),
+    ...(request !== undefined && { request: request as Json }),
   }
   return {
     action,
@@ -185,10 +187,11 @@ class Reader {
   }
 
   private conditions(value: unknown, path: string): Conditions {
-    const members = this.object(value, path, ['env', 'time_range', 'day_of_week'])
+    const members = this.object(value, path, ['env', 'time_range', 'day_of_week', 'request'])
     const env = own(members, 'env')
     const range = own(members, 'time_range')
     const days = own(members, 'day_of_week')
+    const request = own(members, 'request')
     return {
       ...(env !== undefined && {
         env: this.names(env, `${path}.env`, (name) => readEnvironment(name) !== null, 'dev, stage or prod'),
@@ -200,6 +203,11 @@ class Reader {
           `${path}.day_of_week`,
           (name) => readDay(name) !== null,
           'a day, such as "Monday" or "Mon"',
+        ),
+      }),
+      ...(request !== undefined && {
+        request: readRequestConditions(request, `${path}.request`, (where, message) =>
+          this.report(where, message),
         ),
       }),
     }

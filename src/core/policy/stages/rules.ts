@@ -1,3 +1,4 @@
+import { canonicalize, type Json } from '../../ledger/canonical.js'
 import { err, ok, type Result } from '../../result.js'
 import { factMissingReason, matchedReason, RULE_LISTS, type RuleList } from '../codes.js'
 import {
@@ -24,6 +25,7 @@ import type {
   StageOutcome,
 } from '../stage.js'
 import { compileConditions, failedParts, holds, type CompiledConditions, type Verdict } from './conditions.js'
+import { failedTests, requestHolds } from './request-conditions.js'
 import { readDocument, type Rule } from './rules-document.js'
 import { candidates, indexRules, type RuleIndex } from './rules-index.js'
 
@@ -42,6 +44,8 @@ export interface CompiledRule {
   readonly conditions: CompiledConditions | null
   /** Of an approval rule: how people decide; null: as the organization does by default. */
   readonly workflow: string | null
+  /** Its conditions on the request as canonical JSON: part of what names it where people are asked. */
+  readonly request: string | null
   /** Made once, so that deciding allocates nothing for it. */
   readonly matched: Finding
 }
@@ -74,6 +78,10 @@ const NOTHING: StageOutcome = { findings: [], guards: [] }
  *
  * A condition that cannot be evaluated denies (`fact_missing`) where the action and resource of a deny or approval
  * rule match. An allow rule then merely does not allow; its `fact_missing` counts only if nothing else decides.
+ *
+ * Still version 1 with `conditions.request`, as it was with workflows and `require_online`: no document that was
+ * compiled before could hold it (unknown members are refused), so every entry of version 1 comes out as it did. A
+ * program from before refuses such a document, and with it the bundle or the replay; it never decides without it.
  */
 export const rulesStage: Stage<CompiledRules, RulesFacts> = {
   name: 'rules',
@@ -139,6 +147,7 @@ function compileRule(
     resourceMatcher: matcher.value,
     conditions: compileConditions(rule.conditions),
     workflow: rule.workflow ?? null,
+    request: rule.conditions?.request ? canonicalize(rule.conditions.request as Json) : null,
     matched: {
       effect: EFFECTS[list],
       code: CODES_BY_LIST[list],
@@ -210,16 +219,22 @@ function findingOf(rule: CompiledRule, input: StageInput<RulesFacts>): Finding |
 function resourceMatches(rule: CompiledRule, resource: ResourceReading | null): boolean {
   const matcher = rule.resourceMatcher
   if (matcher === null) return true
-  const wide = rule.list !== 'allow'
+  const wide = isWide(rule)
   if (resource === null) return wide
   const sent = matcher.matches(resource.sent)
   if (sent === wide || resource.sent === resource.canonical) return sent
   return matcher.matches(resource.canonical)
 }
 
+/** Deny and approval rules are read widely, allow rules narrowly (normalisation.md). */
+const isWide = ({ list }: CompiledRule): boolean => list !== 'allow'
+
 function conditionsHold(rule: CompiledRule, input: StageInput<RulesFacts>): Verdict {
-  if (rule.conditions === null) return 'yes'
-  return holds(rule.conditions, input.agent.environment, input.now, input.facts.tz)
+  const { conditions } = rule
+  if (conditions === null) return 'yes'
+  const verdict = holds(conditions, input.agent.environment, input.now, input.facts.tz)
+  if (verdict === 'no' || conditions.request === null) return verdict
+  return requestHolds(conditions.request, input.request, isWide(rule)) ? verdict : 'no'
 }
 
 function factMissing(rule: CompiledRule): Finding {
@@ -246,6 +261,7 @@ function nearMissOf(rule: CompiledRule, input: StageInput<RulesFacts>): NearMiss
   if (!resourceMatches(rule, input.request.resource)) missed.push('resource')
   if (rule.conditions) {
     missed.push(...failedParts(rule.conditions, input.agent.environment, input.now, input.facts.tz))
+    missed.push(...failedTests(rule.conditions.request ?? [], input.request, isWide(rule)))
   }
   return { policy: null, rule: rule.id, action: rule.action, resource: rule.resource, missed }
 }

@@ -70,6 +70,8 @@ export interface RuleName {
   readonly resource: string | null
   /** Of an approval rule: the workflow it names. */
   readonly workflow: string | null
+  /** Its conditions on the request as canonical JSON, if it has any. */
+  readonly request: string | null
 }
 
 /** A stage, bound to the part of the policies and facts that it reads: what `decide` runs one after the other. */
@@ -188,6 +190,7 @@ const rulesOfEachPolicy = perPolicy(
             action: rule.action,
             resource: rule.resource,
             workflow: rule.workflow,
+            request: rule.request,
           }
         : null
     },
