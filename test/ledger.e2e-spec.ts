@@ -4,7 +4,8 @@ import type { Entry } from '../src/core/ledger/entry.js'
 import { uuidv7 } from '../src/core/ids.js'
 import type { AppendOutcome } from '../src/ledger/append-queue.js'
 import { leafHash } from '../src/core/ledger/merkle.js'
-import { readEscaped } from '../src/ledger/check-entries.js'
+import { leafOf } from '../src/ledger/check-entries.js'
+import { readStored } from '../src/ledger/stored-entries.queries.js'
 import { type AppendRow, appendBatch } from '../src/ledger/ledger.queries.js'
 import { LedgerService } from '../src/ledger/ledger.service.js'
 import { KeyRing } from '../src/platform/crypto/key-ring.js'
@@ -471,13 +472,23 @@ it.each([
   ['plain text', Buffer.from('{"a":1}')],
   ['other scripts and backslashes', Buffer.from('{"é\\\\":"\\n 日本 𝄞 \\\\101"}')],
   ['every byte', Buffer.from(Array.from({ length: 256 }, (_, i) => i))],
-])('hashes the bytes that PostgreSQL stores: %s', async (_, bytes) => {
-  const { rows } = await owner.query<{ escaped: string }>(`SELECT encode($1::bytea, 'escape') AS escaped`, [
-    bytes,
-  ])
-  const { text, leaf } = readEscaped(rows[0]?.escaped ?? '')
-  expect(text).toBe(bytes.toString())
-  expect(Buffer.from(leaf)).toEqual(Buffer.from(leafHash(sha256, bytes)))
+])('hashes the bytes that PostgreSQL stores: %s', async (what, bytes) => {
+  const pool = new Pool({ connectionString: test.owner_url })
+  const client = await pool.connect()
+  try {
+    await client.query(
+      `INSERT INTO ledger.ledger_entry (org_id, index, id, retention_days, ts, type, entry)
+       VALUES ($1, 0, $2, 365, CURRENT_TIMESTAMP, 'config', $3)`,
+      [`stored ${what}`, uuidv7(Date.now(), randomBytes(10)), bytes],
+    )
+    const [row] = await readStored((select) => select(client, `stored ${what}`, 0, 1))
+    if (!row) throw new Error('nothing is stored')
+    expect(row.text).toBe(bytes.toString())
+    expect(Buffer.from(leafOf(row))).toEqual(Buffer.from(leafHash(sha256, bytes)))
+  } finally {
+    client.release()
+    await pool.end()
+  }
 })
 
 describe('the check at start', () => {

@@ -57,7 +57,7 @@ export interface CheckOptions {
  * Checks the stored entries [tree.size, to), at most CHECK_CHUNK of them, and appends them to the tree. Compares the
  * indexes (dense), the columns with the bytes, and every hash that these entries complete with the stored tiles.
  * @param to not beyond `state.integrated` unless it begins there: behind it there are no tiles to compare with
- * @param rows as `selectStored` gave them @param expired as `selectExpired` gave them: leaves of what is not stored any more
+ * @param rows as `readStored` gave them @param expired as `selectExpired` gave them: leaves of what is not stored any more
  * @returns the finding with the lowest index, or null
  */
 export async function checkChunk(
@@ -81,13 +81,13 @@ export async function checkChunk(
     if (row.index > tree.size) appendExpired()
     if (row.index !== tree.size) break
     read++
-    const { text, leaf } = readEscaped(row.escaped)
+    const { text } = row
     const differs = differingColumn(row, text) !== null
     const moved = options.classOf && row.retention_days !== options.classOf(row.index)
     if ((differs || moved) && (options.concerns?.(row, text) ?? true)) {
       findings.push({ index: row.index, reason: 'projection_changed' })
     }
-    tree.append(leaf, growth.completed)
+    tree.append(leafOf(row), growth.completed)
     if (read % AT_ONCE === 0) await setImmediate() // whoever waits for a decision goes first
   }
   // The row at which it stopped: a lower index was there already, a higher one leaves a hole before it.
@@ -101,21 +101,9 @@ export async function checkChunk(
   return lowest(findings) ?? lowest(tiles)
 }
 
-/** An entry's text and leaf hash, from its bytes in PostgreSQL's escape format. */
-export function readEscaped(escaped: string): { text: string; leaf: Uint8Array } {
-  if (!escaped.includes('\\')) return { text: escaped, leaf: sha256(`\0${escaped}`) }
-  const bytes = bytesOf(escaped)
-  return { text: bytes.toString(), leaf: leafHash(sha256, bytes) }
-}
-
-/** Undoes the escape format: `\\` is a backslash, `\ooo` the byte with that octal number. */
-const bytesOf = (escaped: string): Buffer =>
-  Buffer.from(
-    escaped.replace(/\\(?:\\|([0-7]{3}))/g, (_, octal?: string) =>
-      octal === undefined ? '\\' : String.fromCharCode(parseInt(octal, 8)),
-    ),
-    'latin1',
-  )
+/** The hash of an entry in the tree. */
+export const leafOf = ({ text, bytes }: StoredEntry): Uint8Array =>
+  bytes ? leafHash(sha256, bytes) : sha256(`\0${text}`)
 
 /** Hashes that the entries give and the stored tiles do not have. */
 async function compareTiles(

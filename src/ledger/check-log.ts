@@ -4,7 +4,7 @@ import type { RedactionEntry } from '../core/ledger/entry.js'
 import { Erasures } from '../core/ledger/erasures.js'
 import { CompactTree } from '../core/ledger/merkle.js'
 import type { Database } from '../platform/database/database.service.js'
-import { CHECK_CHUNK, checkChunk, type CheckOptions, type Finding, readEscaped } from './check-entries.js'
+import { CHECK_CHUNK, checkChunk, type CheckOptions, type Finding } from './check-entries.js'
 import * as checkpointQueries from './checkpoints.queries.js'
 import * as entryQueries from './stored-entries.queries.js'
 import * as treeQueries from './trees.queries.js'
@@ -103,8 +103,8 @@ async function readThrough(
     return Math.min(from + CHECK_CHUNK, stop, size)
   }
   const read = (from: number) => {
-    const rows = database.withOrgClient({ org_id }, (client) =>
-      entryQueries.selectStored(client, org_id, from, endOf(from)),
+    const rows = entryQueries.readStored((select) =>
+      database.withOrgClient({ org_id }, (client) => select(client, org_id, from, endOf(from))),
     )
     rows.catch(() => undefined) // it is awaited later, or not at all
     return rows
@@ -141,9 +141,9 @@ class Expiry extends Erasures {
   read(rows: readonly entryQueries.StoredEntry[], expired: readonly entryQueries.ExpiredEntry[]): void {
     const stored = expired.length > 0 ? new Set(rows.map(({ index }) => index)) : null
     for (const { index } of expired) if (!stored?.has(index)) this.lost(index, null)
-    for (const { type, escaped } of rows) {
+    for (const { type, text } of rows) {
       if (type !== 'redaction') continue
-      const { event, redaction } = JSON.parse(readEscaped(escaped).text) as RedactionEntry
+      const { event, redaction } = JSON.parse(text) as RedactionEntry
       if (event === 'entries.expired') this.recorded(redaction)
     }
   }

@@ -215,11 +215,13 @@ export class SignWorker implements OnApplicationBootstrap {
     if (known && known.root !== Buffer.from(begin.root()).toString('base64')) return this.locate(state)
     while (begin.size < size) {
       const to = Math.min(size, begin.size + CHECK_CHUNK)
-      const finding = await this.database.withOrgClient(state, async (client) => {
-        const rows = await entryQueries.selectStored(client, org_id, begin.size, to)
-        const expired = await entryQueries.selectExpired(client, org_id, begin.size, to)
-        return checkChunk(client, state, begin, to, rows, {}, expired)
-      })
+      const finding = await entryQueries.readStored((select) =>
+        this.database.withOrgClient(state, async (client) => {
+          const rows = await select(client, org_id, begin.size, to)
+          const expired = await entryQueries.selectExpired(client, org_id, begin.size, to)
+          return checkChunk(client, state, begin, to, rows, {}, expired)
+        }),
+      )
       if (finding) return finding
     }
     return begin

@@ -1,4 +1,5 @@
 import type { PoolClient } from 'pg'
+import { hasCode } from '../platform/http/error-code.js'
 
 export interface Leaves {
   readonly count: number
@@ -69,30 +70,57 @@ export interface StoredEntry {
   readonly allowed: boolean | null
   readonly decision_id: string | null
   readonly retention_days: number
-  /**
-   * The entry's bytes in PostgreSQL's escape format. Entries are nearly always plain ASCII, and then this is the entry
-   * itself: half as long as hexadecimal digits, and nothing to be decoded. See `readEscaped`.
-   */
-  readonly escaped: string
+  readonly text: string
+  /** The entry's bytes where they are no text, as `text` then shows only roughly. */
+  readonly bytes?: Buffer
 }
 
-const STORED = `index::float8 AS index, org_id, id, round(date_part('epoch', ts) * 1000) AS ts, type, agent_id,
-  action_key, allowed, decision_id, retention_days, encode(entry, 'escape') AS escaped`
+const COLUMNS = `index::float8 AS index, org_id, id, round(date_part('epoch', ts) * 1000) AS ts, type, agent_id,
+  action_key, allowed, decision_id, retention_days`
+const RANGE = `FROM ledger.ledger_entry AS e
+  WHERE org_id = $1 AND index >= $2 AND index < $3 ORDER BY e.index, e.id`
 
-/** Stored entries from `from` to below `to` in order of index, with everything that is beside the bytes. */
-export async function selectStored(
+/**
+ * Stored entries from `from` to below `to` in order of index, with everything that is beside the bytes.
+ * An entry is text, so that is how it is read: to write its bytes as digits, or in PostgreSQL's escape format, costs as
+ * much as everything else of it together. @throws when the bytes of one are not text any more: see `readStored`
+ */
+export type SelectStored = (
   client: PoolClient,
   org_id: string,
   from: number,
   to: number,
-): Promise<StoredEntry[]> {
+) => Promise<StoredEntry[]>
+
+const selectStored: SelectStored = async (client, org_id, from, to) => {
   const { rows } = await client.query<StoredEntry>({
     name: 'ledger_stored',
-    text: `SELECT ${STORED} FROM ledger.ledger_entry AS e
-           WHERE org_id = $1 AND index >= $2 AND index < $3 ORDER BY e.index, e.id`,
+    text: `SELECT ${COLUMNS}, convert_from(entry, 'UTF8') AS text ${RANGE}`,
     values: [org_id, from, to],
   })
   return rows
+}
+
+const selectStoredBytes: SelectStored = async (client, org_id, from, to) => {
+  const { rows } = await client.query<Omit<StoredEntry, 'text'> & { readonly bytes: Buffer }>({
+    name: 'ledger_stored_bytes',
+    text: `SELECT ${COLUMNS}, entry AS bytes ${RANGE}`,
+    values: [org_id, from, to],
+  })
+  return rows.map((row) => ({ ...row, text: row.bytes.toString() }))
+}
+
+/** PostgreSQL's codes for bytes that are not UTF-8, and for characters that the database's own encoding lacks. */
+const NO_TEXT = ['22021', '22P05']
+
+/** Reads stored entries as text; when one of them was changed so that it is none, in a second try as bytes. */
+export async function readStored<T>(read: (select: SelectStored) => Promise<T>): Promise<T> {
+  try {
+    return await read(selectStored)
+  } catch (error) {
+    if (!NO_TEXT.some((code) => hasCode(error, code))) throw error
+    return read(selectStoredBytes)
+  }
 }
 
 /** What is left of an entry whose time was up. */

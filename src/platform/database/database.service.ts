@@ -264,7 +264,12 @@ export class Database implements OnApplicationBootstrap {
     client.on('error', lost)
     try {
       await client.query('BEGIN')
-      await client.query("SELECT set_config('app.org_id', $1, true)", [scope.org_id])
+      // The plans of prepared statements are kept: to plan a read of the log anew, with its dozens of partitions, costs
+      // more than to read a few hundred entries of it.
+      await client.query(
+        "SELECT set_config('app.org_id', $1, true), set_config('plan_cache_mode', 'force_generic_plan', true)",
+        [scope.org_id],
+      )
       const value = await work(client)
       await client.query('COMMIT')
       broken = false
