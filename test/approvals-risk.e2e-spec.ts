@@ -160,7 +160,12 @@ describe('which workflow a risk waits for', () => {
 
   it('is shipped, can be chosen one by one, and is recorded', async () => {
     const { body } = await office.root.get<object>('/approvals/settings')
-    expect(body).toEqual({ approve_on_timeout: false, risk_workflows: SHIPPED })
+    expect(body).toEqual({
+      approve_on_timeout: false,
+      max_waiting_per_agent: 100,
+      max_waiting: 10_000,
+      risk_workflows: SHIPPED,
+    })
     const slow = { levels: [{ roles: ['admin'], time_limit_seconds: 60 }], approvals: 3 }
     expect((await office.root.put('/workflows/board', slow)).status).toBe(200)
     const chosen = await settle({ risk_workflows: { unrated: 'high-risk', critical: 'board' } })

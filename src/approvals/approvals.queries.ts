@@ -22,6 +22,28 @@ export async function lockAsker(tx: Tx, org_id: string, agent_id: string): Promi
   await tx.$queryRaw`SELECT pg_advisory_xact_lock(hashtextextended(${name}, 0))::text AS locked`
 }
 
+/** How many requests of an agent wait; exact for who holds `lockAsker`. Counts no further than `most`. */
+export async function countWaiting(tx: Tx, org_id: string, agent_id: string, most: number): Promise<number> {
+  const rows = await tx.$queryRaw<{ count: number }[]>`
+    SELECT count(*)::integer AS count FROM (
+      SELECT FROM approvals WHERE org_id = ${org_id} AND agent_id = ${agent_id} AND status = 'pending' LIMIT ${most}
+    ) waiting`
+  return rows[0]?.count ?? most
+}
+
+/**
+ * How many requests of all agents wait, exact until the commit: who asks does so one transaction of an organization at a
+ * time from here on. Comes after every other lock but the log's, so that nobody waits behind who waits.
+ */
+export async function countAllWaiting(tx: Tx, org_id: string, most: number): Promise<number> {
+  const name = `agentguard/approvals/${org_id}`
+  await tx.$queryRaw`SELECT pg_advisory_xact_lock(hashtextextended(${name}, 0))::text AS locked`
+  const rows = await tx.$queryRaw<{ count: number }[]>`
+    SELECT count(*)::integer AS count FROM (
+      SELECT FROM approvals WHERE org_id = ${org_id} AND status = 'pending' LIMIT ${most}) waiting`
+  return rows[0]?.count ?? most
+}
+
 /** Milliseconds since 1970 by the database's clock. */
 export async function databaseTime(tx: Tx): Promise<number> {
   const rows = await tx.$queryRaw<{ now: number }[]>`SELECT ledger.now_ms()::float8 AS now`

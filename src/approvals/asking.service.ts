@@ -7,15 +7,22 @@ import { ID_BYTES, makeId } from '../core/ids.js'
 import type { DecisionApproval } from '../core/ledger/entry.js'
 import { canonicalize, type Json } from '../core/ledger/canonical.js'
 import { type Decision, pendingRules } from '../core/policy/decide.js'
-import { covers, type ApprovalRefusal, type GrantFact, type LiftedRule } from '../core/policy/grants.js'
+import {
+  covers,
+  type ApprovalRefusal,
+  type FullFact,
+  type GrantFact,
+  type LiftedRule,
+} from '../core/policy/grants.js'
 import type { CanonicalRequest } from '../core/policy/stage.js'
 import { SYSTEM } from '../ledger/ledger.service.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { Settings } from '../platform/config/settings.js'
 import type { Tx } from '../platform/database/database.service.js'
 import type { AgentSnapshot } from '../snapshots/snapshots.service.js'
+import { ApprovalSettingsService } from '../workflows/settings.service.js'
 import { WorkflowsService } from '../workflows/workflows.service.js'
-import { lockAsker, selectKeyMakers } from './approvals.queries.js'
+import { countAllWaiting, countWaiting, lockAsker, selectKeyMakers } from './approvals.queries.js'
 import { liftsOf, readApproval, recordedRisk, scopeOf, statusOf } from './approvals.record.js'
 import { ApprovalLifeService, type Held } from './life.service.js'
 
@@ -36,6 +43,8 @@ export interface Settled {
   /** Goes into the erasable payload; without it nobody can try out requests against the digest. */
   readonly salt?: string
   readonly approval_id?: string
+  /** Nobody can be asked: this fact then denies. Nothing else is given. */
+  readonly full?: FullFact
   /** What follows the decision in the log. */
   readonly after?: () => Promise<void>
 }
@@ -55,6 +64,8 @@ interface Asking {
   readonly lifts: readonly LiftedRule[]
   readonly workflow: CombinedWorkflow
   readonly waiting_for: Uint8Array<ArrayBuffer>
+  /** How many of the organization may wait. */
+  readonly max_waiting: number
 }
 
 /**
@@ -68,11 +79,10 @@ export class AskingService {
   constructor(
     private readonly life: ApprovalLifeService,
     private readonly workflows: WorkflowsService,
-    settings: Settings,
+    private readonly settings: ApprovalSettingsService,
+    { ledger_kek }: Settings,
   ) {
-    const derived = createHmac('sha256', settings.ledger_kek)
-      .update('agentguard/approval/waiting/v1')
-      .digest()
+    const derived = createHmac('sha256', ledger_kek).update('agentguard/approval/waiting/v1').digest()
     this.key = createSecretKey(derived)
   }
 
@@ -115,7 +125,7 @@ export class AskingService {
 
   private async ask(tx: Tx, question: Question, decision: Decision): Promise<Settled> {
     const { snapshot, request, decision_id } = question
-    const { org_id } = snapshot.principal
+    const { org_id, agent_id } = snapshot.principal
     const lifts = pendingRules(snapshot.policies, decision)
     const waiting_for = this.waitingFor(snapshot, request, lifts)
     const known = await this.waiting(tx, snapshot, waiting_for)
@@ -124,9 +134,14 @@ export class AskingService {
       const approval: DecisionApproval = { id: approval_id, op: 'requested', digest }
       return { approval, approval_id, ...(salt !== null && { salt }) }
     }
+    const terms = await this.settings.termsOf(tx, org_id, agent_id)
+    const { max_waiting_per_agent: limit } = terms
+    if ((await countWaiting(tx, org_id, agent_id, limit)) >= limit) return { full: { full: 'agent', limit } }
     const named = lifts.map(({ workflow }) => workflow ?? DEFAULT_WORKFLOW)
-    const workflow = await this.workflows.forAgent(tx, snapshot.principal, named)
-    const created = await this.create(tx, question, decision, { lifts, workflow, waiting_for })
+    const workflow = await this.workflows.forAgent(tx, org_id, terms.risk, named)
+    const asking = { lifts, workflow, waiting_for, max_waiting: terms.max_waiting }
+    const created = await this.create(tx, question, decision, asking)
+    if ('full' in created) return { full: created }
     const { approval_id, digest, salt } = created
     return {
       approval: { id: approval_id, op: 'requested', digest },
@@ -160,13 +175,14 @@ export class AskingService {
     tx: Tx,
     { snapshot, request, decision_id }: Question,
     decision: Decision,
-    { lifts, workflow, waiting_for }: Asking,
-  ): Promise<{ approval_id: string; digest: string; salt: string }> {
+    { lifts, workflow, waiting_for, max_waiting: limit }: Asking,
+  ): Promise<{ approval_id: string; digest: string; salt: string } | FullFact> {
     const { org_id, agent_id, key_id } = snapshot.principal
     const makers = await selectKeyMakers(tx, org_id, agent_id, key_id)
     const creators: string[] = []
     // One after the other: a transaction has one connection, which does one thing at a time.
     for (const id of makers) creators.push(await this.life.personOf(tx, org_id, id))
+    if ((await countAllWaiting(tx, org_id, limit)) >= limit) return { full: 'organization', limit }
     const now = await this.life.databaseTime(tx)
     const { level, level_ends_at } = begin(workflow, now)
     const approval_id = makeId('apr_', randomBytes(ID_BYTES))

@@ -144,9 +144,14 @@ export class EnforceService {
     const question = { principal, snapshot, request, decision_id: id, now }
     const named = await this.asking.named(tx, question)
     const fact = named?.fact
-    const facts = { ...factsAt(snapshot, request, now), ...(fact && { approval: fact }) }
-    const decision = decide(snapshot.policies, request, snapshot.asker, now, facts)
-    const { approval, approval_id, salt, after } = await this.asking.settle(tx, question, decision, named)
+    let facts: Facts = { ...factsAt(snapshot, request, now), ...(fact && { approval: fact }) }
+    let decision = decide(snapshot.policies, request, snapshot.asker, now, facts)
+    const settled = await this.asking.settle(tx, question, decision, named)
+    if (settled.full) {
+      facts = { ...facts, approval: settled.full }
+      decision = decide(snapshot.policies, request, snapshot.asker, now, facts)
+    }
+    const { approval, approval_id, salt, after } = settled
     const erasable = { ...payload, ...(salt !== undefined && { approval_salt: salt }) }
     const { org_id } = snapshot.principal
     const sealed =

@@ -16,6 +16,17 @@ import { Database, type Tx } from '../platform/database/database.service.js'
 import type { ApprovalSettings, PutApprovalSettings } from './workflows.dto.js'
 import { lockSettings, selectAsking } from './workflows.queries.js'
 
+/** What every organization has until it chooses. */
+const MAX_WAITING_PER_AGENT = 100
+const MAX_WAITING = 10_000
+
+export interface AskingTerms {
+  readonly risk: RiskChoice
+  /** How many requests of one agent may wait at once, and how many of all. */
+  readonly max_waiting_per_agent: number
+  readonly max_waiting: number
+}
+
 /** What an organization has settled about asking people, apart from its workflows. */
 @Injectable()
 export class ApprovalSettingsService {
@@ -41,6 +52,8 @@ export class ApprovalSettingsService {
       const before = await this.read(tx, org_id)
       const after: ApprovalSettings = {
         approve_on_timeout: changes.approve_on_timeout ?? before.approve_on_timeout,
+        max_waiting_per_agent: changes.max_waiting_per_agent ?? before.max_waiting_per_agent,
+        max_waiting: changes.max_waiting ?? before.max_waiting,
         risk_workflows: { ...before.risk_workflows, ...given(changes.risk_workflows ?? {}) },
       }
       if (canonicalize(json(before)) === canonicalize(json(after))) return before
@@ -64,18 +77,24 @@ export class ApprovalSettingsService {
     return settings?.approve_on_timeout ?? false
   }
 
-  /** What an agent's risk has to do with asking people about it, as of this transaction. */
-  async riskOf(tx: Tx, org_id: string, agent_id: string): Promise<RiskChoice> {
+  /** What is settled about asking people for an agent, as of this transaction. */
+  async termsOf(tx: Tx, org_id: string, agent_id: string): Promise<AskingTerms> {
     const row = await selectAsking(tx, org_id, agent_id)
     // The parser of what the database holds to the known levels.
     const level = (row?.risk_level ?? null) as RiskLevel | null
-    return { level, workflow: workflowsOf(row?.risk_workflows)[classOf(level)] }
+    return {
+      risk: { level, workflow: workflowsOf(row?.risk_workflows)[classOf(level)] },
+      max_waiting_per_agent: row?.max_waiting_per_agent ?? MAX_WAITING_PER_AGENT,
+      max_waiting: row?.max_waiting ?? MAX_WAITING,
+    }
   }
 
   private async read(tx: Tx, org_id: string): Promise<ApprovalSettings> {
     const row = await tx.approvalSettings.findUnique({ where: { org_id } })
     return {
       approve_on_timeout: row?.approve_on_timeout ?? false,
+      max_waiting_per_agent: row?.max_waiting_per_agent ?? MAX_WAITING_PER_AGENT,
+      max_waiting: row?.max_waiting ?? MAX_WAITING,
       risk_workflows: workflowsOf(row?.risk_workflows),
     }
   }

@@ -2,7 +2,7 @@ import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger'
 import { Type } from 'class-transformer'
 import { IsBoolean, IsObject, ValidateNested } from 'class-validator'
 import { RISK_LEVELS, type RiskLevel } from '../core/risk.js'
-import { Optional, WorkflowNameField } from '../platform/http/fields.js'
+import { Optional, WholeField, WorkflowNameField } from '../platform/http/fields.js'
 
 /*
  * The classes of a workflow describe it for OpenAPI only. What is valid is decided by one reader, `readWorkflow` of
@@ -168,6 +168,14 @@ export class ApprovalSettings {
   /** Whether workflows may say `on_timeout: approve`. `critical` never can. */
   approve_on_timeout: boolean
 
+  /** How many requests of one agent may wait for people at once; one more is denied (`approval_limit`). */
+  @ApiProperty({ type: 'integer' })
+  max_waiting_per_agent: number
+
+  /** How many requests of all agents may wait for people at once. */
+  @ApiProperty({ type: 'integer' })
+  max_waiting: number
+
   risk_workflows: RiskWorkflows
 }
 
@@ -177,6 +185,21 @@ export class PutApprovalSettings {
   @Optional()
   @IsBoolean({ message: 'must be true or false' })
   approve_on_timeout?: boolean
+
+  /**
+   * How many requests of one agent may wait for people at once; one more is denied (`approval_limit`). What waits already
+   * waits on.
+   * @example 100
+   */
+  @WholeField({ min: 1, max: 10_000 })
+  max_waiting_per_agent?: number
+
+  /**
+   * How many requests of all agents may wait for people at once.
+   * @example 10000
+   */
+  @WholeField({ min: 1, max: 100_000 })
+  max_waiting?: number
 
   /** Which workflow agents of each risk wait for besides those that rules name. */
   @Optional()

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common'
-import { atRisk } from '../core/approvals/risk-workflows.js'
+import { atRisk, type RiskChoice } from '../core/approvals/risk-workflows.js'
 import {
   type CombinedWorkflow,
   combineWorkflows,
@@ -101,15 +101,15 @@ export class WorkflowsService {
 
   /**
    * How people decide what an agent asks: the strictest of the workflows that rules name and of the one that its risk
-   * adds. The risk is read here, in the transaction that asks: whoever changes it, or what it adds, raises a version, so
-   * nothing that was asked by the risk from before is committed after it.
+   * adds. The caller has read the risk in the transaction that asks: whoever changes it, or what it adds, raises a version,
+   * so nothing that was asked by the risk from before is committed after it.
    */
   async forAgent(
     tx: Tx,
-    { org_id, agent_id }: { readonly org_id: string; readonly agent_id: string },
+    org_id: string,
+    risk: RiskChoice,
     by_rules: readonly string[],
   ): Promise<CombinedWorkflow> {
-    const risk = await this.settings.riskOf(tx, org_id, agent_id)
     const names = new Set(risk.workflow === null ? by_rules : [...by_rules, risk.workflow])
     const named = await this.named(tx, org_id, [...names])
     const adapted = Object.entries(named).map(([name, rules]) => [name, atRisk(rules, risk.level)] as const)

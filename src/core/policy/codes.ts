@@ -19,6 +19,7 @@ export const CODES = {
   approval_denied: 'The approval was denied',
   approval_cancelled: 'The approval was cancelled',
   approval_outdated: 'The policy now asks for another approval than was given',
+  approval_limit: 'As many requests wait for people as may',
   stage_error: 'A rule kind failed or answered what it may not answer',
 } as const
 
@@ -66,6 +67,11 @@ const APPROVAL_REASONS = {
 /** The reason of a decision for which an approval was named. */
 export function approvalReason(code: keyof typeof APPROVAL_REASONS, id: string): string {
   return APPROVAL_REASONS[code](id)
+}
+
+/** The reason of `approval_limit`. */
+export function waitingReason(of: 'agent' | 'organization', limit: number): string {
+  return `As many requests of the ${of} wait for people as may (${limit}); ask again when some are decided, or let an administrator raise the limit`
 }
 
 /** The reason of `stage_error`. What went wrong is for the log, not for the agent. */

@@ -1,6 +1,7 @@
 import type { Code } from './codes.js'
 import {
   covers,
+  fullFinding,
   type GrantFact,
   isSameRule,
   lifted,
@@ -192,7 +193,7 @@ function approvalFact(facts: Facts): GrantFact | null | undefined {
 
 /** The grant that the request names, unless it is a wider one that does not cover it. */
 function usableGrant(fact: GrantFact | null | undefined, request: CanonicalRequest): Grant | null {
-  if (!fact || 'refused' in fact) return null
+  if (!fact || !('lifts' in fact)) return null
   return fact.scope === undefined || covers(fact.scope, request) ? fact : null
 }
 
@@ -201,13 +202,17 @@ function names(grant: Grant, policies: readonly PolicyRef[], finding: Finding): 
   return grant.lifts.some((one) => isSameRule(one, rule))
 }
 
-/** What the fact about a named approval adds: a refusal, also of a grant that does not lift all that is pending. */
+/**
+ * What the fact about approvals adds: a refusal, also of a grant that does not lift all that is pending, or that nobody
+ * can be asked.
+ */
 function saidOfApproval(
   fact: GrantFact | null | undefined,
   effect: Effect | undefined,
 ): StagedFinding | null {
   if (fact === undefined) return null
   if (fact === null) return unreadableFinding
+  if ('full' in fact) return effect === 'pending' ? fullFinding(fact) : null
   if ('refused' in fact) return refusedFinding(fact)
   return effect === 'pending' ? outdatedFinding(fact.id) : null
 }

@@ -1,4 +1,4 @@
-import { approvalReason, type Code, factMissingOf } from './codes.js'
+import { approvalReason, type Code, factMissingOf, waitingReason } from './codes.js'
 import { compileAllowAction, compileResource } from './pattern.js'
 import type { CanonicalRequest } from './stage.js'
 import type { StagedFinding } from './stages/runner.js'
@@ -31,8 +31,18 @@ export const REFUSALS = [
 ] as const satisfies readonly Code[]
 export type ApprovalRefusal = (typeof REFUSALS)[number]
 
-/** What is known of the approval that a request names: a recorded fact, like every other one (pipeline.md). */
+/** Why people cannot be asked: as many requests of the agent, or of all agents, wait as may. */
+export interface FullFact {
+  readonly full: 'agent' | 'organization'
+  readonly limit: number
+}
+
+/**
+ * What is known of the approval that a request names, or that none can be made for it: a recorded fact, like every other
+ * one (pipeline.md).
+ */
 export type GrantFact =
+  | FullFact
   | {
       readonly id: string
       /** base64url of the salted SHA-256 over the request that was approved. */
@@ -47,7 +57,9 @@ export type GrantFact =
 
 /** The fact about a named approval as an entry records it; null when it is something else, which then denies. */
 export function readGrantFact(value: unknown): GrantFact | null {
-  if (!isObject(value) || typeof value.id !== 'string') return null
+  if (!isObject(value)) return null
+  if (value.full !== undefined) return readFullFact(value)
+  if (typeof value.id !== 'string') return null
   const { id, refused, digest, use, lifts, scope } = value
   if (refused !== undefined) {
     const known = REFUSALS.find((code) => code === refused)
@@ -57,6 +69,11 @@ export function readGrantFact(value: unknown): GrantFact | null {
   if (!lifts.every(isLiftedRule)) return null
   if (scope === undefined) return { id, digest, use: Number(use), lifts }
   return isScope(scope) ? { id, digest, use: Number(use), lifts, scope } : null
+}
+
+function readFullFact({ full, limit }: Members): FullFact | null {
+  if ((full !== 'agent' && full !== 'organization') || !Number.isSafeInteger(limit)) return null
+  return { full, limit: Number(limit) }
 }
 
 type Members = Readonly<Record<string, unknown>>
@@ -107,6 +124,16 @@ export const refusedFinding = ({ id, refused }: Extract<GrantFact, { refused: un
   effect: 'deny',
   code: refused,
   reason: approvalReason(refused, id),
+  policy: null,
+  rule: '',
+})
+
+/** Found when a person must decide and nobody can be asked. */
+export const fullFinding = ({ full, limit }: FullFact): StagedFinding => ({
+  stage: 'rules',
+  effect: 'deny',
+  code: 'approval_limit',
+  reason: waitingReason(full, limit),
   policy: null,
   rule: '',
 })

@@ -89,6 +89,17 @@ const isText = (value: unknown, min: number, max: number): boolean =>
 
 const WHOLE = /^-?(0|[1-9]\d{0,14})$/
 
+const IsWholeBetween = (min: number, max: number) =>
+  ValidateBy(
+    {
+      name: 'isWholeBetween',
+      validator: {
+        validate: (value: unknown) => Number.isInteger(value) && isBetween(Number(value), min, max),
+      },
+    },
+    { message: `must be a whole number from ${min} to ${max}` },
+  )
+
 /** Optional query parameter: a whole number in a range. */
 export const QueryInt = ({ min, max, default: fallback }: { min: number; max: number; default?: number }) =>
   applyDecorators(
@@ -96,15 +107,7 @@ export const QueryInt = ({ min, max, default: fallback }: { min: number; max: nu
       typeof value === 'string' && WHOLE.test(value) ? Number(value) : value,
     ),
     Optional(),
-    ValidateBy(
-      {
-        name: 'isWholeBetween',
-        validator: {
-          validate: (value: unknown) => Number.isInteger(value) && isBetween(Number(value), min, max),
-        },
-      },
-      { message: `must be a whole number from ${min} to ${max}` },
-    ),
+    IsWholeBetween(min, max),
     ApiPropertyOptional({
       type: 'integer',
       minimum: min,
@@ -114,6 +117,14 @@ export const QueryInt = ({ min, max, default: fallback }: { min: number; max: nu
   )
 
 const isBetween = (value: number, min: number, max: number): boolean => value >= min && value <= max
+
+/** Optional member of a body: a whole number in a range. */
+export const WholeField = ({ min, max }: { min: number; max: number }) =>
+  applyDecorators(
+    Optional(),
+    IsWholeBetween(min, max),
+    ApiPropertyOptional({ type: 'integer', minimum: min, maximum: max }),
+  )
 
 /** Optional query parameter: `true` or `false`. */
 export const QueryBoolean = () =>
