@@ -45,6 +45,23 @@ const RESOURCES = [
 ]
 const DAYS = ['Monday', 'Tue', 'sat', 'Sunday']
 const ENVIRONMENTS = ['dev', 'stage', 'prod', 'production']
+const PLACES = ['/arguments/status', '/arguments/to/user_id', '/context/status', '/arguments/amount']
+const TESTS = [
+  'archived',
+  ['open', 'archived', null],
+  { not_in: ['archived'] },
+  { min: 5 },
+  { in: [5, 6], max: 5 },
+  false,
+]
+const VALUES = ['archived', 'Archived', 'open', null, 5, 6, '5', false, ['archived', 5], {}, undefined]
+const carried = () =>
+  defined({
+    status: one(VALUES),
+    Status: maybe(one(VALUES), 0.1),
+    amount: one(VALUES),
+    to: one([one(VALUES), { user_id: one(VALUES) }, [{ userId: one(VALUES) }]]),
+  })
 const clock = () => `${String(below(24)).padStart(2, '0')}:${String(below(60)).padStart(2, '0')}`
 const action = () => (random() < 0.1 ? '*' : `${one(VERBS)}${one([':', ' '])}${one(NOUNS)}`)
 const defined = (members: object) =>
@@ -56,6 +73,7 @@ function rule() {
     env: maybe(one([one(ENVIRONMENTS), [one(ENVIRONMENTS), one(ENVIRONMENTS)]]), 0.4),
     time_range: maybe(defined(range), 0.4),
     day_of_week: maybe([one(DAYS), one(DAYS)], 0.3),
+    request: maybe({ [one(PLACES)]: one(TESTS) }, 0.4),
   })
   return defined({
     action: action(),
@@ -94,6 +112,8 @@ const request = () =>
   defined({
     action: action().replaceAll('*', 'x'),
     resource: maybe(one(RESOURCES).replaceAll('*', 'y'), 0.7),
+    arguments: maybe(carried(), 0.5),
+    context: maybe(carried(), 0.3),
     approval_id: maybe('apr_a', 0.02),
   })
 

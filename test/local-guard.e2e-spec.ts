@@ -106,6 +106,40 @@ describe('a LocalGuard', () => {
     expect(service.recorded).toEqual(['read allow'])
   })
 
+  it('decides by what a request carries, as the service will read it, and asks about what that refuses', async () => {
+    const when = (test: unknown) => ({
+      action: 'write',
+      conditions: { request: { '/arguments/status': test } },
+    })
+    service.documents = { agent: { allow: [{ action: '*' }], deny: [when(['archived', null])] } }
+    const guard = start()
+    const at = new Date(0)
+    const wears = { toJSON: () => 'archived', value: 1 }
+    const asked = [
+      { status: 'open' },
+      { status: 'Archived' },
+      { status: undefined },
+      { status: at },
+      { status: wears },
+    ]
+    const codes: string[] = []
+    for (const args of asked) codes.push((await guard.enforce({ action: 'write', arguments: args })).code)
+    expect(codes).toEqual(['allow_rule', 'deny_rule', 'deny_rule', 'allow_rule', 'deny_rule'])
+    const named = JSON.parse('{"constructor": 1}') as Record<string, unknown>
+    for (const args of [named, { a: 'nul\0' }, { a: 1n }])
+      await guard.enforce({ action: 'read', arguments: args }).catch(() => {})
+    await guard.flush()
+    expect(service.asked).toEqual(['read', 'read'])
+    const written = service.batches.flatMap(({ decisions }) => decisions.map((made) => made.arguments))
+    expect(written).toEqual([
+      { status: 'open' },
+      { status: 'Archived' },
+      {},
+      { status: at.toISOString() },
+      { status: 'archived' },
+    ])
+  })
+
   it('stops with its lease, and goes on with the next', async () => {
     const guard = start()
     expect(await refusal(guard)).toBe('allowed')

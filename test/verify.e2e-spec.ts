@@ -324,6 +324,29 @@ if (!python || !openssl)
     expect(await bothFind('second-patterns.ndjson')).toEqual(stopped.sort())
   })
 
+  it('says of how many decisions it cannot tell whether they follow from what was sent', async () => {
+    const made = new MadeLog()
+    const conditions = { request: { '/arguments/status': 'open' } }
+    made.policy('agt_a', { allow: [{ action: 'read' }] })
+    made.decide('agt_a', { action: 'read' })
+    made.policy('agt_a', { allow: [{ action: 'read', conditions }] })
+    made.decide('agt_a', { action: 'read', arguments: { status: 'open' } })
+    const erased = made.decide('agt_a', { action: 'read', arguments: { status: 'closed' } })
+    file('carried.ndjson', made.lines({ redacted: new Set([erased]) }))
+    const { verdict } = await second('carried.ndjson')
+    expect((verdict as unknown as { rules: unknown }).rules).toEqual({
+      checked: false,
+      decisions: 3,
+      by_request: 2,
+    })
+    const { out } = await run('python3', [path.join(root, 'tools/verify.py'), 'carried.ndjson'])
+    expect(out).toContain('Rules    not checked: whether 3 decisions follow from their policies, 2 of them')
+    const replayed = await agentguard(['replay', 'carried.ndjson'])
+    expect(replayed.out).toContain(
+      '2 the same, 0 different, 0 not replayable, 1 not replayable because erased',
+    )
+  })
+
   it('agrees on decisions that an agent made by itself', async () => {
     const iso = (ms: number) => new Date(Date.UTC(2026, 0, 1) + ms).toISOString()
     const made = new MadeLog()

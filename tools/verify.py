@@ -4,7 +4,8 @@
 Written from that description alone, with Python's standard library and the `openssl` command, so that two programs
 without common code agree. Checks lines, indexes, leaves, columns, payloads, policies, the root, its signature and the
 cosignatures of witnesses, kill switches, and the rules of decisions that agents made by themselves; not what else must
-hold between entries, and no replay.
+hold between entries, and no replay: whether a decision follows from its policies, the agent, the time and what the
+request carried is for `agentguard replay`. The verdict says how many decisions that leaves open.
 
     verify.py <bundle> [--key <vkey or file>]... [--witness <vkey or file>]... [--quorum <n>] [--json]
 
@@ -459,6 +460,16 @@ class LocalRules:
             and seconds(local["lease_until"]) + self.TOLERANCE < seconds(ended["ts"])))
 
 
+def asks_request(document):
+    """Whether a rule of a policy looks at what a request carries (docs/policies.md)."""
+    try:
+        policy = json.loads(document)
+        return any("request" in rule.get("conditions", {})
+                   for name in ("allow", "deny", "require_approval") for rule in policy.get(name, []))
+    except (ValueError, AttributeError, TypeError):
+        return True  # whatever it says, nobody has looked
+
+
 class Verifier:
     def __init__(self, keys, witnesses=(), quorum=0):
         self.given = keys
@@ -473,6 +484,8 @@ class Verifier:
         self.met = False
         self.edge = []
         self.begun = False
+        self.asking = set()
+        self.carried = 0
         self.digests = set()
         self.lost = {}  # index -> agent: payloads that are gone, until an entry records why
         self.gone = set()  # the same for expired entries
@@ -543,6 +556,8 @@ class Verifier:
         if sha256(value["document"].encode()).hex() != value["sha256"]:
             self.find("policy", self.next, "the document is not the one of its digest")
         self.digests.add(value["sha256"])
+        if asks_request(value["document"]):
+            self.asking.add(value["sha256"])
 
     def on_entry(self, value):
         self.begin()
@@ -615,6 +630,7 @@ class Verifier:
         self.check_local(index, entry, value.get("payload") or {})
         if entry["type"] == "decision":
             self.decisions[entry["decision"]["effect"]] += 1
+            self.carried += any(digest in self.asking for digest in named)
 
     def check_kills(self, index, entry):
         """No allow between the activation of a kill switch that covers it and its deactivation."""
@@ -681,6 +697,7 @@ class Verifier:
             "decisions": self.decisions,
             "policies": len(self.digests),
             "redacted": self.redacted,
+            "rules": {"checked": False, "decisions": sum(self.decisions.values()), "by_request": self.carried},
             "root": base64.b64encode(self.tree.root()).decode() if self.tree else None,
             "signed": {"size": self.mark[0], "signers": self.mark[2]} if signed else None,
             "keys": "given" if self.given else "bundle" if self.keys else "none",
@@ -727,6 +744,8 @@ def main():
         print("Log      %s" % verdict["origin"])
         print("Entries  {entries}: {decisions[allow]} allowed, {decisions[deny]} denied, "
               "{decisions[pending]} pending".format(**verdict))
+        print("Rules    not checked: whether {decisions} decisions follow from their policies, {by_request} of them from "
+              "policies that look at what requests carry. `agentguard replay` checks that.".format(**verdict["rules"]))
         print("Root     %s" % verdict["root"])
         if verdict["signed"]:
             print("Signed   the first %d entries, by %s" % (verdict["signed"]["size"], ", ".join(verdict["signed"]["signers"])))

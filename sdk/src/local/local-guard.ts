@@ -109,9 +109,11 @@ export class LocalGuard implements Decider {
     if (this.recorder.refusal) throw this.recorder.refusal
     const held = await this.source.usable()
     // From here to the spool nothing waits: what was decided about is what is written down.
-    const answer = this.decide(held, request)
-    if ('online' in answer) return this.client.enforce(request, options)
-    return this.record(held, request, answer.decision, answer.decided_at)
+    const written = asWritten(request)
+    const answer = written && this.decide(held, written)
+    // The service says what is wrong with what cannot be written.
+    if (!written || !answer || 'online' in answer) return this.client.enforce(request, options)
+    return this.record(held, written, answer.decision, answer.decided_at)
   }
 
   /** The actions of an agent, guarded by this. */
@@ -245,6 +247,25 @@ export class LocalGuard implements Decider {
 }
 
 const expired = () => new LocalRefused('lease_expired', 'the lease ran out while this was decided')
+
+/** Names and characters that the service refuses in any body, as JSON writes them. */
+const REFUSED = /"(?:__proto__|constructor|prototype)":|\\u0000/
+
+/**
+ * The request as the service will read it from the spool, where a `Date` is text and `undefined` is nothing: rules look
+ * at what is sent along, and must see the same on both sides. Null for what cannot be sent.
+ */
+function asWritten(request: EnforceRequest): EnforceRequest | null {
+  if (request.arguments == null && request.context == null) return request
+  try {
+    const text = JSON.stringify({ arguments: request.arguments, context: request.context })
+    if (REFUSED.test(text)) return null
+    const { arguments: args, context } = JSON.parse(text) as Pick<EnforceRequest, 'arguments' | 'context'>
+    return { ...request, arguments: args, context }
+  } catch {
+    return null
+  }
+}
 
 /** What an entry of the log cannot hold, the service refuses; so it is never decided here. */
 function isTooLarge({ arguments: args, context }: CanonicalRequest): boolean {

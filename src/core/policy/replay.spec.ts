@@ -95,6 +95,18 @@ describe('a decision that is made again', () => {
     expect(there).toMatchObject({ decision: { effect: 'deny', code: 'default_deny' } })
   })
 
+  it('needs what the request carried where rules look at it', () => {
+    const document = { allow: [{ action: 'read:*', conditions: { request: { '/arguments/x': 1 } } }] }
+    const asking = () => compileRecorded(JSON.stringify(document))
+    const entry = decision()
+    expect(replay(entry, { arguments: { x: 1 } }, asking)).toEqual({ outcome: 'same' })
+    expect(replay(entry, { arguments: { x: '1' } }, asking)).toMatchObject({
+      outcome: 'differs',
+      decision: { code: 'default_deny' },
+    })
+    expect(replay(entry, 'redacted', asking)).toMatchObject({ outcome: 'not_replayable', why: 'redacted' })
+  })
+
   it('is not possible without the payload, the policy, or the engine', () => {
     const entry = decision()
     expect(replay(entry, 'redacted')).toMatchObject({ outcome: 'not_replayable', why: 'redacted' })
