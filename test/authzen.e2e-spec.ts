@@ -90,17 +90,90 @@ describe('POST /access/v1/evaluation', () => {
     })
   })
 
-  it.each([
-    ['alice', 'read', true],
-    ['alice', 'write', true],
-    ['bob', 'read', true],
-    ['bob', 'write', false],
-  ])('certification: %s may %s record-1: %s', async (name, action, decision) => {
-    const allow = [{ action: 'read', resource: 'record-*' }]
-    if (name === 'alice') allow.push({ action: 'write', resource: 'record-*' })
-    const who = await agentNamed(name, { allow })
-    const answer = await ask(question(action, 'record-1', who), who)
-    expect([answer.status, answer.body.decision]).toEqual([200, decision])
+  describe('certification: the eight published decisions', () => {
+    const records = (action: string, request?: object) => ({
+      action,
+      resource: 'record-*',
+      ...(request && { conditions: { request } }),
+    })
+    const policies = {
+      alice: {
+        allow: [
+          records('read'),
+          records('write'),
+          records('delete', { '/context/authzen/action/properties/soft': true }),
+        ],
+        deny: [
+          records('write', {
+            '/context/authzen/resource/properties/status': 'archived',
+            '/context/authzen/subject/properties/role': { not_in: 'admin' },
+          }),
+        ],
+      },
+      bob: { allow: [records('read')] },
+    }
+    const agents: Record<string, AskingAgent> = {}
+    beforeAll(async () => {
+      for (const [name, policy] of Object.entries(policies)) agents[name] = await agentNamed(name, policy)
+    })
+
+    const archived = { resource: { properties: { status: 'archived' } } }
+    const admin = { subject: { properties: { role: 'admin' } } }
+    const soft = (value: unknown) => ({ action: { properties: { soft: value } } })
+    type Members = Partial<Record<'subject' | 'action' | 'resource', object>>
+    const DECISIONS: [keyof typeof policies, string, Members, boolean, string][] = [
+      ['alice', 'read', {}, true, 'allow_rule'],
+      ['alice', 'write', {}, true, 'allow_rule'],
+      ['bob', 'read', {}, true, 'allow_rule'],
+      ['bob', 'write', {}, false, 'default_deny'],
+      ['alice', 'write', archived, false, 'deny_rule'],
+      ['alice', 'write', { ...archived, ...admin }, true, 'allow_rule'],
+      ['alice', 'delete', soft(true), true, 'allow_rule'],
+      ['alice', 'delete', soft(false), false, 'default_deny'],
+    ]
+    const asking = (name: string, action: string, more: Members) => {
+      const who = agents[name] ?? agent
+      const plain = question(action, 'record-1', who)
+      const body = {
+        subject: { ...plain.subject, ...more.subject },
+        action: { ...plain.action, ...more.action },
+        resource: { ...plain.resource, ...more.resource },
+      }
+      return { who, body }
+    }
+
+    it.each(DECISIONS)('%s may %s record-1 with %j: %s', async (name, action, more, decision, code) => {
+      const { who, body } = asking(name, action, more)
+      const { status, body: answer } = await ask(body, who)
+      expect([status, answer.decision, answer.context.code]).toEqual([200, decision, code])
+    })
+
+    it('are the same when they are asked at once', async () => {
+      for (const name of ['alice', 'bob']) {
+        const own = DECISIONS.filter(([whose]) => whose === name)
+        const evaluations = own.map(([, action, more]) => asking(name, action, more).body)
+        const { body } = await askAll({ evaluations }, agents[name])
+        expect(body.evaluations.map(({ decision }) => decision)).toEqual(own.map((one) => one[3]))
+      }
+    })
+
+    it('are not evaded by other spellings of the properties, nor by others beside them', async () => {
+      for (const [action, more] of [
+        ['write', { resource: { properties: { Status: 'ARCHIVED' } } }],
+        ['write', { resource: { properties: { status: ['archived'] } } }],
+        ['write', { resource: { properties: { status: { is: 'archived' } } } }],
+        ['write', { ...archived, subject: { properties: { role: 'Admin' } } }],
+        ['write', { ...archived, subject: { properties: { role: ['admin'] } } }],
+        ['write', { ...archived, subject: { properties: { role: 'admin', Role: 'guest' } } }],
+        ['delete', soft('true')],
+        ['delete', soft([true])],
+        ['delete', { action: { properties: { soft: true, Soft: false } } }],
+        ['delete', {}],
+      ] as [string, Members][]) {
+        const { who, body } = asking('alice', action, more)
+        expect([action, more, (await ask(body, who)).body.decision]).toEqual([action, more, false])
+      }
+    })
   })
 
   it('ignores members that the standard does not know', async () => {

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { canonicalDocument, compilePolicy } from './compile.js'
 import { type Decision, decide, NO_FACTS, pendingRules, type PolicyRef } from './decide.js'
@@ -304,6 +306,17 @@ describe('conditions on the request that cannot be used', () => {
     })
   })
 })
+
+it.each(['policies.md', 'authzen.md', 'local-decisions.md'])(
+  'the policies that docs/%s shows compile',
+  (file) => {
+    const text = readFileSync(join(__dirname, '../../../docs', file), 'utf8')
+    const blocks = Array.from(text.matchAll(/```json\n(.*?)```/gs), ([, block = '']) => block)
+    const shown = blocks.filter((block) => block.includes('"allow"'))
+    expect(shown.length).toBeGreaterThan(0)
+    for (const block of shown) expect(compilePolicy(JSON.parse(block), env)).toMatchObject({ ok: true })
+  },
+)
 
 describe('beside the rest of a rule', () => {
   it('explain names the places that did not hold', () => {
