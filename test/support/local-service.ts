@@ -10,7 +10,7 @@ interface Batch {
   spool: string
   manifest: string
   lease: string
-  decisions: { seq: number; action: string; effect: string; decided_at: number }[]
+  decisions: { seq: number; action: string; effect: string; decided_at: number; arguments?: unknown }[]
 }
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
