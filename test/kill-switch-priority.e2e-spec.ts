@@ -64,6 +64,33 @@ it('gets through when every connection is in use, with an administrator key and 
   expect(await ask(agent, { action: 'read:file' })).toMatchObject({ code: 'kill_switch_active' })
 })
 
+it('stops the organization while another one waits to stop an agent that somebody holds', async () => {
+  const agent = await office.agent()
+  await owner.query('BEGIN')
+  await owner.query('SELECT 1 FROM agents WHERE agent_id = $1 FOR UPDATE', [agent.agent_id])
+  const watcher = new Postgres({ connectionString: office.app.database.owner_url })
+  await watcher.connect()
+  const activate = (body: object) => office.root.post('/kill-switch/activate', { reason: 'now', ...body })
+  const narrow = activate({ scope: 'agent', target: agent.agent_id })
+  try {
+    const waiting = `SELECT pid FROM pg_stat_activity WHERE query LIKE '%FROM hold_kill_target%' AND wait_event_type = 'Lock'`
+    const pids = await until(async () => {
+      const { rows } = await watcher.query<{ pid: number }>(waiting)
+      return rows.length > 0 ? rows.map(({ pid }) => pid) : null
+    })
+    const held = `SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 72707372 AND granted AND pid = ANY ($1)`
+    expect((await watcher.query(held, [pids])).rowCount).toBe(0)
+    expect((await activate({ scope: 'organization' })).status).toBe(200)
+    expect(await ask(agent, { action: 'read:file' })).toMatchObject({ code: 'kill_switch_active' })
+  } finally {
+    await owner.query('ROLLBACK')
+    await watcher.end()
+  }
+  expect((await narrow).status).toBe(200)
+  const end = { scope: 'organization', reason: 'over' }
+  expect((await office.root.post('/kill-switch/deactivate', end)).status).toBe(200)
+})
+
 it('does not wait for who holds what it will cancel, and that is cancelled afterwards', async () => {
   const agent = await office.agent()
   const approval_id = await pending(agent)

@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common'
+import type { Subject } from '../core/ledger/entry.js'
 import { Problem } from '../core/problems.js'
 import { SYSTEM, type SystemActor } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
@@ -51,12 +52,19 @@ export class DrillSwitchService {
     actor: Principal | SystemActor = SYSTEM,
   ): Promise<void> {
     await this.database.withOrg({ org_id }, async (tx) => {
+      const wanted = async () =>
+        (await queries.selectDrills(tx, org_id)).filter((row) =>
+          'kill_id' in which ? row.kill_id === which.kill_id : row.activated_at < which.before,
+        )
+      const subjects = new Map<string | null, Subject | null>()
+      // In one order, so that two who end drills of several agents cannot wait for each other.
+      for (const agent_id of (await wanted()).map((row) => row.agent_id).sort())
+        subjects.set(agent_id, await queries.lockSubject(tx, org_id, agent_id ?? ''))
       await queries.lockKillSwitches(tx, org_id)
-      for (const row of await queries.selectDrills(tx, org_id)) {
-        const wanted = 'kill_id' in which ? row.kill_id === which.kill_id : row.activated_at < which.before
-        if (!wanted) continue
-        const subject = await queries.lockSubject(tx, org_id, row.agent_id ?? '')
-        await this.records.end(tx, org_id, actor, row, subject ?? undefined, DRILL_REASON)
+      // Somebody else may have ended them meanwhile.
+      for (const row of await wanted()) {
+        const subject = subjects.get(row.agent_id) ?? undefined
+        await this.records.end(tx, org_id, actor, row, subject, DRILL_REASON)
       }
     })
   }

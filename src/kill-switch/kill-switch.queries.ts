@@ -13,7 +13,10 @@ export async function lockSubject(tx: Tx, org_id: string, agent_id: string): Pro
   return rows[0] ?? null
 }
 
-/** Kill switches of one organization change one transaction at a time: so two people are told apart. */
+/**
+ * Kill switches of one organization change one transaction at a time: so two people are told apart. Comes after the lock of
+ * an agent: who waits for that must not keep others from stopping more.
+ */
 export async function lockKillSwitches(tx: Tx, org_id: string): Promise<void> {
   await tx.$executeRaw`SELECT pg_advisory_xact_lock(72707372, hashtext(${org_id}))`
 }
@@ -31,8 +34,8 @@ export interface HeldTarget {
 export type NewKill = Pick<KillRow, 'kill_id' | 'reason' | 'activated_by' | 'activated_at'>
 
 /**
- * Takes the lock of `lockKillSwitches`, looks at the target under it, and writes a new switch when there is a target and
- * none is active for it: all in one round trip. Not for the installation.
+ * Holds the target, takes the lock of `lockKillSwitches`, and under it writes a new switch when there is a target and none
+ * is active for it: all in one round trip. Not for the installation.
  */
 export async function holdTarget(
   tx: Tx,
