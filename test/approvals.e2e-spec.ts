@@ -318,6 +318,72 @@ describe('using what was granted', () => {
     }
   })
 
+  it('takes grants back with the agent or its last key, wider ones too: nothing comes back with it', async () => {
+    const [idle, gone, keyless] = [await office.agent(), await office.agent(), await office.agent()]
+    const wider = { reason: 'fine', grant: { action: 'send:email', seconds: 600, uses: 3 } }
+    const grantTo = async (asker: AskingAgent, name: string, body?: object) => {
+      const approval_id = await pending(asker, { ...EMAIL, arguments: { name } })
+      expect((await approve(approver, approval_id, body)).body).toMatchObject({ status: 'approved' })
+      return approval_id
+    }
+    const INACTIVE = 'The agent is not active any more'
+    const endings = [
+      [idle, INACTIVE, () => office.root.patch(`/agents/${idle.agent_id}`, { is_active: false })],
+      [gone, INACTIVE, () => office.root.delete(`/agents/${gone.agent_id}`)],
+      [
+        keyless,
+        'The last key of the agent was revoked',
+        () => office.root.delete(`/agents/${keyless.agent_id}/keys/${keyless.key_id}`),
+      ],
+    ] as const
+    for (const [asker, reason, end] of endings) {
+      const used = await grantTo(asker, 'used')
+      expect((await ask(asker, { ...EMAIL, arguments: { name: 'used' }, approval_id: used })).allowed).toBe(
+        true,
+      )
+      const [exact, wide] = [await grantTo(asker, 'exact'), await grantTo(asker, 'wide', wider)]
+      expect((await end()).status).toBeLessThan(300)
+      for (const approval_id of [exact, wide]) {
+        expect((await office.root.get<Approval>(`/approvals/${approval_id}`)).body).toMatchObject({
+          status: 'cancelled',
+          decision_reason: reason,
+          grant: { used: 0 },
+        })
+        expect((await entriesOf(approval_id)).at(-1)).toMatchObject({
+          event: 'approval.revoked',
+          after: { reason },
+        })
+      }
+      expect((await office.root.get(`/approvals/${used}`)).body).toMatchObject({ status: 'approved' })
+    }
+    // Active again, or with a new key: people are asked again.
+    const approval_id = await pending(idle).catch(() => null)
+    expect(approval_id).toBeNull()
+    expect((await office.root.patch(`/agents/${idle.agent_id}`, { is_active: true })).status).toBe(200)
+    const { body } = await office.root.get<{ items: Approval[] }>(`/approvals?agent_id=${idle.agent_id}`)
+    const wide = body.items.find(({ grant }) => grant?.scope)?.approval_id
+    expect(await ask(idle, { ...EMAIL, arguments: { name: 'wide' }, approval_id: wide })).toMatchObject({
+      allowed: false,
+      code: 'approval_cancelled',
+    })
+    expect((await ask(idle, { ...EMAIL, arguments: { name: 'other' } })).status).toBe('pending')
+  })
+
+  it('takes grants back also when nobody is left who ended the agent', async () => {
+    const left = await office.agent()
+    const approval_id = await pending(left)
+    await approve(approver, approval_id)
+    const owner = new Postgres({ connectionString: office.app.database.owner_url })
+    await owner.connect()
+    await owner.query('UPDATE agents SET is_active = false WHERE agent_id = $1', [left.agent_id])
+    await owner.end()
+    await office.app.app.get(ApprovalEndingService).round()
+    expect((await office.root.get(`/approvals/${approval_id}`)).body).toMatchObject({
+      status: 'cancelled',
+      decision_by: 'system',
+    })
+  })
+
   it('waits on while the agent has another key', async () => {
     const rotating = await office.agent()
     const waiting = await pending(rotating)
@@ -367,6 +433,9 @@ describe('using what was granted', () => {
       allowed: false,
       code: 'kill_switch_active',
     })
+    // A kill switch stops for a while: what was granted can be used again when it is ended.
+    expect((await office.root.post('/kill-switch/deactivate', kill)).status).toBe(200)
+    expect(await ask(stopped, { ...EMAIL, arguments: {}, approval_id })).toMatchObject({ allowed: true })
     const action = { scope: 'action', target: 'send:*', reason: 'no mail' }
     await office.root.post('/kill-switch/activate', action)
     await isCancelled(elsewhere)

@@ -121,7 +121,26 @@ export async function selectDue(pool: Pool, limit: number): Promise<DueRow[]> {
   return rows
 }
 
-/** Agents that let something wait and cannot ask any more: they are inactive, or all their keys were revoked. */
+/** What of an agent waits or can still be used, the first few. */
+export async function selectOpen(
+  tx: Tx,
+  org_id: string,
+  agent_id: string,
+  limit: number,
+): Promise<{ approval_id: string }[]> {
+  return tx.$queryRaw<{ approval_id: string }[]>`
+    SELECT approval_id FROM approvals
+    WHERE org_id = ${org_id} AND agent_id = ${agent_id} AND (
+      status = 'pending'
+      OR (status = 'approved' AND grant_used < grant_uses
+          AND grant_expires_at > to_timestamp(ledger.now_ms() / 1000.0)))
+    ORDER BY approval_id LIMIT ${limit}`
+}
+
+/**
+ * Agents that let something wait, or were granted something that can still be used, and cannot ask any more: they are
+ * inactive, or all their keys were revoked.
+ */
 export async function selectPointless(
   pool: Pool,
   limit: number,
@@ -129,7 +148,11 @@ export async function selectPointless(
   const { rows } = await pool.query<{ org_id: string; agent_id: string; is_active: boolean }>({
     name: 'approvals_pointless',
     text: `SELECT a.org_id, a.agent_id, a.is_active
-           FROM (SELECT DISTINCT org_id, agent_id FROM approvals WHERE status = 'pending') w
+           FROM (SELECT org_id, agent_id FROM approvals WHERE status = 'pending'
+                 UNION
+                 SELECT org_id, agent_id FROM approvals
+                 WHERE status = 'approved' AND grant_used < grant_uses
+                   AND grant_expires_at > to_timestamp(ledger.now_ms() / 1000.0)) w
            JOIN agents a USING (org_id, agent_id)
            WHERE NOT a.is_active OR NOT EXISTS (
              SELECT FROM agent_keys k WHERE k.org_id = a.org_id AND k.agent_id = a.agent_id AND k.revoked_at IS NULL)

@@ -34,6 +34,12 @@ export const votesOf = ({ events }: Pick<StoredApproval, 'events'>): Vote[] =>
     event === 'voted' && person !== null ? [{ person, effect: vote === 'approve' ? 'approve' : 'deny' }] : [],
   )
 
+/** Whether some of a grant can still be used, by the database's time in milliseconds. */
+export const isUsable = (
+  row: Pick<StoredApproval, 'grant_used' | 'grant_uses' | 'grant_expires_at'>,
+  now: number,
+): boolean => row.grant_used < (row.grant_uses ?? 0) && now < (row.grant_expires_at?.getTime() ?? 0)
+
 /** When a pending approval ends if nobody decides: when the time of its last level is over. */
 export function endOf(row: Pick<StoredApproval, 'workflow' | 'level' | 'level_ends_at'>): Date {
   const later = workflowOf(row).levels.slice(row.level + 1)

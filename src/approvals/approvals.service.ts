@@ -15,7 +15,7 @@ import type {
   ListApprovals,
 } from './approvals.dto.js'
 import { forgetRequests, selectSealed } from './approvals.queries.js'
-import type { StoredApproval } from './approvals.record.js'
+import { isUsable, type StoredApproval } from './approvals.record.js'
 import { viewOf } from './approvals.view.js'
 import { ApprovalLifeService, type By, type Held } from './life.service.js'
 import { widerOf } from './wider-grant.js'
@@ -116,7 +116,7 @@ export class ApprovalsService implements OnModuleInit {
     const outcome = await this.database.withOrg(principal, async (tx) => {
       const held = await this.hold(tx, principal, approval_id)
       const by: By = { actor: principal, reason: reason ?? null }
-      return this.life.happen(tx, held, { kind: 'revoke', usable: isUsable(held) }, by)
+      return this.life.happen(tx, held, { kind: 'revoke', usable: isUsable(held.row, held.now) }, by)
     })
     if (!outcome.ok) throw problemOf(outcome.errors)
     return viewOf(outcome.value.row)
@@ -207,9 +207,6 @@ function rolesOf(principal: AdminPrincipal): readonly string[] {
       return principal.roles
   }
 }
-
-const isUsable = ({ row, now }: Held): boolean =>
-  row.grant_used < (row.grant_uses ?? 0) && now < (row.grant_expires_at?.getTime() ?? 0)
 
 function problemOf(refusal: Refusal): Problem {
   switch (refusal.why) {

@@ -9,9 +9,9 @@ import type { Principal } from '../platform/access/principal.js'
 import { Loop } from '../platform/clock/loop.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { Shutdown } from '../platform/http/shutdown.js'
-import { lockAsker, selectPointless } from './approvals.queries.js'
-import type { StoredApproval } from './approvals.record.js'
-import { ApprovalLifeService } from './life.service.js'
+import { lockAsker, selectOpen, selectPointless } from './approvals.queries.js'
+import { isUsable, type StoredApproval, statusOf } from './approvals.record.js'
+import { ApprovalLifeService, type By } from './life.service.js'
 
 /** An agent may have let thousands wait: more of them would not fit into the time that a transaction has. */
 const AT_ONCE = 50
@@ -31,9 +31,10 @@ interface Rest {
 
 /**
  * Ends what waits for a person when nobody could use the answer: the agent is not active any more, has no key left, or
- * a kill switch stops it. The entry of each says who did that and why. Of an agent the first few end in the transaction
- * that ends the agent, the others right after it, a few in a transaction; and what a process left that ended in between,
- * every other one finds.
+ * a kill switch stops it. With the agent or its last key ends also what it was granted, so that nothing of it comes back
+ * with an agent that is active again; a kill switch stops for a while, and leaves grants to whoever lets the agent go on.
+ * The entry of each says who did that and why. Of an agent the first few end in the transaction that ends the agent, the
+ * others right after it, a few in a transaction; and what a process left that ended in between, every other one finds.
  */
 @Injectable()
 export class ApprovalEndingService implements OnModuleInit, OnApplicationBootstrap {
@@ -101,15 +102,10 @@ export class ApprovalEndingService implements OnModuleInit, OnApplicationBootstr
   ): Promise<boolean> {
     const org_id = this.database.orgOf(tx)
     await lockAsker(tx, org_id, agent_id)
-    const waiting = await tx.approval.findMany({
-      where: { org_id, agent_id, status: 'pending' },
-      select: { approval_id: true },
-      orderBy: { approval_id: 'asc' },
-      take: AT_ONCE + 1,
-    })
-    const ids = waiting.slice(0, AT_ONCE).map(({ approval_id }) => approval_id)
-    await this.endThese(tx, actor, ids, reason)
-    return waiting.length > AT_ONCE
+    const open = await selectOpen(tx, org_id, agent_id, AT_ONCE + 1)
+    const ids = open.slice(0, AT_ONCE).map(({ approval_id }) => approval_id)
+    await this.endThese(tx, { actor, reason }, ids, 'grants too')
+    return open.length > AT_ONCE
   }
 
   /** Ends everything that waits in the scope of a kill switch, a few in a transaction: there may be many. */
@@ -129,7 +125,7 @@ export class ApprovalEndingService implements OnModuleInit, OnApplicationBootstr
         const ids = own.slice(at, at + AT_ONCE)
         await this.database.withOrg({ org_id }, async (tx) => {
           await lockAsker(tx, org_id, agent_id)
-          await this.endThese(tx, by, ids, KILLED)
+          await this.endThese(tx, { actor: by, reason: KILLED }, ids, 'what waits')
         })
       }
     }
@@ -137,16 +133,19 @@ export class ApprovalEndingService implements OnModuleInit, OnApplicationBootstr
 
   private async endThese(
     tx: Tx,
-    actor: Principal | SystemActor,
+    by: By,
     ids: readonly string[],
-    reason: string,
+    which: 'what waits' | 'grants too',
   ): Promise<void> {
     const org_id = this.database.orgOf(tx)
     // In one order, so that two who cancel much at once cannot wait for each other.
     for (const approval_id of [...ids].sort()) {
       const held = await this.life.hold(tx, org_id, approval_id)
-      // Somebody decided it meanwhile, or cancelled it: it does not wait any more.
-      if (held) await this.life.happen(tx, held, { kind: 'cancel' }, { actor, reason })
+      if (!held) continue
+      // Somebody may have approved it meanwhile. What was denied, cancelled or used up meanwhile has ended already.
+      const granted = which === 'grants too' && statusOf(held.row) === 'approved'
+      const usable = isUsable(held.row, held.now)
+      await this.life.happen(tx, held, granted ? { kind: 'revoke', usable } : { kind: 'cancel' }, by)
     }
   }
 }
