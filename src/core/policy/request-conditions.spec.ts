@@ -6,7 +6,7 @@ import { type Decision, decide, NO_FACTS, pendingRules, type PolicyRef } from '.
 import { readRequest } from './request.js'
 import type { AgentFacts, CanonicalRequest } from './stage.js'
 import { compileRequest, requestHolds, type RequestConditions } from './stages/request-conditions.js'
-import { MAX_REQUEST_TESTS, MAX_REQUEST_VALUES } from './stages/request-document.js'
+import { MAX_POLICY_VALUES, MAX_REQUEST_TESTS, MAX_REQUEST_VALUES } from './stages/request-document.js'
 import { foldName, foldText } from './stages/request-view.js'
 
 const AGENT: AgentFacts = { agent_id: 'agt_1', environment: 'prod', team: 'ops' }
@@ -286,6 +286,15 @@ describe('conditions on the request that cannot be used', () => {
     ],
   ])('refuses %s', (_, request, paths) => {
     expect(mistakes(request)).toEqual(paths)
+  })
+
+  it(`lets the rules of a policy compare ${MAX_POLICY_VALUES} values together, and not one more`, () => {
+    const list = Array.from({ length: MAX_REQUEST_VALUES }, (_, i) => i)
+    const rule = (test: unknown) => ({ action: 'act', conditions: { request: { '/arguments/a': test } } })
+    const rules = Array.from({ length: MAX_POLICY_VALUES / MAX_REQUEST_VALUES }, () => rule(list))
+    expect(compilePolicy({ allow: rules }, env).ok).toBe(true)
+    const more = compilePolicy({ allow: rules, deny: [rule({ min: 1 })] }, env)
+    expect(more).toMatchObject({ ok: false, errors: [{ path: '' }] })
   })
 
   it('keeps them as typed in the canonical document, and leaves what is undefined out', () => {

@@ -12,6 +12,7 @@ import {
   type Place,
   type Scalar,
   type ScalarType,
+  TYPES,
   valuesAt,
   widelyAt,
 } from './request-view.js'
@@ -157,7 +158,7 @@ function mayBeIn({ hasNull, type, wide }: Values, { node, isUnclear }: Found): b
   return false
 }
 
-const isOfAnotherType = ({ types }: Node, type: ScalarType): boolean => types.size > (types.has(type) ? 1 : 0)
+const isOfAnotherType = ({ types }: Node, type: ScalarType): boolean => (types & ~TYPES[type]) !== 0
 
 type Range = NonNullable<CompiledTest['range']>
 

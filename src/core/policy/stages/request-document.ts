@@ -1,10 +1,19 @@
 import { foldName, type Scalar, type ScalarType } from './request-view.js'
-import { isScalar, readPointer, type RequestConditions, typeOf } from './request-conditions.js'
+import {
+  isScalar,
+  listOf,
+  partsOf,
+  readPointer,
+  type RequestConditions,
+  typeOf,
+} from './request-conditions.js'
 
 /** Places that the `request` of one rule may name. */
 export const MAX_REQUEST_TESTS = 16
 /** Values in one list. */
 export const MAX_REQUEST_VALUES = 100
+/** Values that all rules of a policy compare together: every decision may have to go through them. */
+export const MAX_POLICY_VALUES = 10_000
 /** Characters of a text that is compared, and of a place. */
 export const MAX_REQUEST_TEXT = 1_024
 export const MAX_POINTER = 256
@@ -41,6 +50,16 @@ export function readRequestConditions(value: unknown, path: string, report: Repo
   if (JSON.stringify(read).length > MAX_REQUEST_JSON)
     report(path, `must be at most ${MAX_REQUEST_JSON} characters of JSON: write several rules`)
   return read
+}
+
+/** How many values conditions compare; a place is one at least. */
+export function countValues(conditions: RequestConditions): number {
+  let count = 0
+  for (const test of Object.values(conditions)) {
+    const { in: within = [], not_in = [] } = partsOf(test)
+    count += Math.max(1, listOf(within).length + listOf(not_in).length)
+  }
+  return count
 }
 
 function pointerFlaw(pointer: string): string | null {

@@ -4,7 +4,7 @@
  */
 import type { Json } from '../../ledger/canonical.js'
 import { MAX_DEPTH } from '../request.js'
-import type { CanonicalRequest } from '../stage.js'
+import type { CanonicalRequest, JsonObject } from '../stage.js'
 
 /** What can be compared. */
 export type Scalar = Known | null
@@ -23,22 +23,25 @@ export interface Place {
 }
 
 /** All that stands at one place in any spelling; the elements of a list stand where the list stands. */
-export interface Node {
+export class Node {
   /** Values put here, also null, objects and lists: more than one leaves open which one is meant. */
-  count: number
-  readonly scalars: Known[]
-  /** The types among `scalars`. */
-  readonly types: Set<ScalarType>
-  isNull: boolean
-  isObject: boolean
+  count = 0
+  readonly scalars: Known[] = []
+  /** Bits of the types among `scalars`. */
+  types = 0
+  isNull = false
+  isObject = false
   /** Something here lies too deep to be looked at; `readRequest` lets nothing like it through. */
-  isHidden: boolean
-  children: Map<string, Node> | null
+  isHidden = false
+  children: Map<string, Node> | null = null
   /** `scalars` once each, text folded; made when a condition first asks, like `numbers`. */
-  values: Set<Known> | null
+  values: Set<Known> | null = null
   /** The numbers among `scalars`, smallest first. */
-  numbers: Float64Array | null
+  numbers: Float64Array | null = null
 }
+
+/** A bit for each type. */
+export const TYPES: Readonly<Record<ScalarType, number>> = { string: 1, number: 2, boolean: 4 }
 
 /** What is found widely. `isUnclear`: a value stands where members are looked for, such as JSON within text. */
 export interface Found {
@@ -99,23 +102,11 @@ export function hasNumberIn(node: Node, min: number, max: number): boolean {
   return smallest !== undefined && smallest <= max
 }
 
-function nodeOf(value: Json | object): Node {
-  const node = empty()
+function nodeOf(value: JsonObject): Node {
+  const node = new Node()
   put(node, value, 1)
   return node
 }
-
-const empty = (): Node => ({
-  count: 0,
-  scalars: [],
-  types: new Set(),
-  isNull: false,
-  isObject: false,
-  isHidden: false,
-  children: null,
-  values: null,
-  numbers: null,
-})
 
 function put(node: Node, value: unknown, depth: number): void {
   if (value === undefined) return
@@ -123,18 +114,20 @@ function put(node: Node, value: unknown, depth: number): void {
   if (value === null) node.isNull = true
   else if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') {
     node.scalars.push(value)
-    node.types.add(typeof value as ScalarType)
+    node.types |= TYPES[typeof value as ScalarType]
   } else if (typeof value !== 'object' || depth > MAX_DEPTH) node.isHidden = true
   else if (Array.isArray(value)) for (const element of value) put(node, element, depth + 1)
-  else {
-    node.isObject = true
-    const children = (node.children ??= new Map<string, Node>())
-    for (const [name, member] of Object.entries(value)) {
-      const folded = foldName(name)
-      let child = children.get(folded)
-      if (!child) children.set(folded, (child = empty()))
-      put(child, member, depth + 1)
-    }
+  else putMembers(node, value, depth)
+}
+
+function putMembers(node: Node, value: object, depth: number): void {
+  node.isObject = true
+  const children = (node.children ??= new Map<string, Node>())
+  for (const [name, member] of Object.entries(value)) {
+    const folded = foldName(name)
+    let child = children.get(folded)
+    if (!child) children.set(folded, (child = new Node()))
+    put(child, member, depth + 1)
   }
 }
 

@@ -5,7 +5,8 @@ import type { RuleList } from '../codes.js'
 import { compileDenyAction } from '../pattern.js'
 import type { CompileEnv, CompileError } from '../stage.js'
 import { isZone, readClock, readDay, readEnvironment, type Conditions, type TimeRange } from './conditions.js'
-import { readRequestConditions } from './request-document.js'
+import type { RequestConditions } from './request-conditions.js'
+import { countValues, MAX_POLICY_VALUES, readRequestConditions } from './request-document.js'
 
 /** A rule as typed (rows AG-30, AG-32, AG-35, AG-37). An absent, null, empty or `*` resource is any resource. */
 export interface Rule {
@@ -97,6 +98,8 @@ type Members = { readonly [key: string]: unknown }
 
 class Reader {
   readonly errors: CompileError[] = []
+  /** How many values conditions on the request compare, in all rules so far. */
+  private values = 0
 
   constructor(
     private readonly env: CompileEnv,
@@ -114,12 +117,15 @@ class Reader {
       )
       return { allow: [], deny: [], require_approval: [] }
     }
-    return {
+    const document = {
       allow: this.list(lists[0], 'allow'),
       deny: this.list(lists[1], 'deny'),
       require_approval: this.list(lists[2], 'require_approval'),
       require_online: this.online(own(members, 'require_online')),
     }
+    if (this.values > MAX_POLICY_VALUES)
+      this.report('', `a policy compares at most ${MAX_POLICY_VALUES} values in conditions on requests`)
+    return document
   }
 
   private online(value: unknown): string[] {
@@ -206,11 +212,15 @@ class Reader {
         ),
       }),
       ...(request !== undefined && {
-        request: readRequestConditions(request, `${path}.request`, (where, message) =>
-          this.report(where, message),
-        ),
+        request: this.request(request, `${path}.request`),
       }),
     }
+  }
+
+  private request(value: unknown, path: string): RequestConditions {
+    const request = readRequestConditions(value, path, (where, message) => this.report(where, message))
+    this.values += countValues(request)
+    return request
   }
 
   /** One name or a list of at least one, each of which must be `usable`. */
