@@ -158,6 +158,18 @@ describe('agents, keys, policies', () => {
     )
     expect(codes).toEqual([0, 2, 3])
     expect((await cli(['policy', 'test', agent_id, 'read'])).code).toBe(2)
+    const when = file(
+      'when.yaml',
+      'allow: [{action: pay, conditions: {request: {/arguments/sum: {max: 5}}}}]\n',
+    )
+    const test = (sum: unknown) =>
+      cli(['policy', 'test', agent_id, 'pay', '-f', when, '--arguments', JSON.stringify({ sum })])
+    expect((await test(5)).code).toBe(0)
+    const missed = await test('5')
+    expect([missed.code, missed.out.split('\n')[1]]).toEqual([
+      2,
+      'not allow/0, pay on *: conditions.request/arguments/sum',
+    ])
     expect(await json<object[]>(['logs', '--agent', agent_id])).toEqual([])
   })
 })

@@ -1,7 +1,7 @@
 import { canonicalDocument, compilePolicy } from '../../../src/core/policy/compile.js'
-import { decide, factsNeeded } from '../../../src/core/policy/decide.js'
+import { decide, type Decision, factsNeeded } from '../../../src/core/policy/decide.js'
 import { readRequest } from '../../../src/core/policy/request.js'
-import type { AgentFacts } from '../../../src/core/policy/stage.js'
+import { type AgentFacts, STATUS } from '../../../src/core/policy/stage.js'
 import { isZone, zoneOffset } from '../../../src/platform/clock/zones.js'
 import { NotFoundError } from '../errors.js'
 import type { PolicyDocument } from '../generated/openapi.js'
@@ -96,9 +96,11 @@ export const policyCommands: readonly Command[] = [
     options: {
       file: FILE,
       at: { value: 'time', summary: 'as if it were then; default: now' },
+      arguments: { value: 'json', summary: 'what the call would carry, for conditions on the request' },
+      context: { value: 'json', summary: 'the same of its context' },
     },
     details:
-      "Decides on this machine with the service's own code, from the agent's own policy or --file alone: policies of its team and organization and kill switches are not asked. Exit codes as of enforce.",
+      "Decides on this machine with the service's own code, from the agent's own policy or --file alone: policies of its team and organization and kill switches are not asked. Also says which rules for the action did not apply, and why. Exit codes as of enforce.",
     run: testPolicy,
   },
   {
@@ -152,7 +154,12 @@ async function testPolicy(given: Given): Promise<number> {
   const at = given.text('at')
   const now = at === undefined ? Date.now() : Date.parse(at)
   if (!Number.isFinite(now)) throw given.mistake('--at is a time such as 2026-11-21T08:00:00Z.')
-  const request = readRequest({ action, resource })
+  const request = readRequest({
+    action,
+    resource,
+    arguments: given.object('arguments'),
+    context: given.object('context'),
+  })
   if (!request.ok)
     throw new UsageError(request.errors.map(({ path, message }) => `${path}: ${message}`).join('; '))
   const connection = given.connect()
@@ -173,16 +180,22 @@ async function testPolicy(given: Given): Promise<number> {
   const tz = Object.fromEntries(
     factsNeeded(policies, request.value, agent).map(({ zone }) => [zone, zoneOffset(zone, now)]),
   )
-  const { effect, code, reason, matched_rule } = decide(policies, request.value, agent, now, {
-    kill: [],
-    rules: { tz },
-  })
-  const status = effect === 'allow' ? 'allowed' : effect === 'deny' ? 'denied' : 'pending'
-  const scope = "the agent's own policy"
-  if (given.json) printJson({ status, code, reason, matched_rule, recorded: false, decided_from: scope })
-  else {
-    print(clean(`${status}: ${reason}`))
-    note(`Decided here, from ${file === undefined ? scope : clean(file)} alone. Nothing was recorded.`)
+  const facts = { kill: [], rules: { tz } }
+  const decision = decide(policies, request.value, agent, now, facts, { explain: true })
+  printTest(given, decision, file ?? "the agent's own policy")
+  return exitCodeOf(STATUS[decision.effect])
+}
+
+function printTest(given: Given, decision: Decision, decided_from: string): void {
+  const { effect, code, reason, matched_rule } = decision
+  const near_misses = (decision.near_misses ?? []).map(({ policy: _, ...miss }) => miss)
+  const status = STATUS[effect]
+  if (given.json) {
+    printJson({ status, code, reason, matched_rule, near_misses, recorded: false, decided_from })
+    return
   }
-  return exitCodeOf(status)
+  print(clean(`${status}: ${reason}`))
+  for (const { rule, action, resource, missed } of near_misses)
+    print(clean(`not ${rule}, ${action} on ${resource ?? '*'}: ${missed.join(', ')}`))
+  note(`Decided here, from ${clean(decided_from)} alone. Nothing was recorded.`)
 }
