@@ -140,14 +140,19 @@ function testHolds(test: CompiledTest, request: CanonicalRequest, wide: boolean)
 }
 
 function isIn(values: Values, place: Place, request: CanonicalRequest, found: Found, wide: boolean): boolean {
-  if (wide) return mayBeIn(values, found)
+  if (wide) return (values.hasNull && mayBeNull(exactAt(request, place), found)) || mayBeIn(values, found)
   const value = found.isOnly ? exactAt(request, place) : undefined
   return isScalar(value) && values.exact.has(value)
 }
 
-/** Null and a member that is left out are one here: whoever must not send null must not leave it out either. */
-function mayBeIn({ hasNull, type, wide }: Values, { node, isUnclear }: Found): boolean {
-  if (hasNull && (node === null || node.isNull || (node.scalars.length === 0 && !node.isObject))) return true
+/**
+ * Whoever must not send null must not leave the member out either, nor send it where only some programs find it: under
+ * another spelling of its name, or in the elements of a list.
+ */
+const mayBeNull = (exact: unknown, { node }: Found): boolean =>
+  (exact ?? null) === null || node === null || node.isNull || (node.scalars.length === 0 && !node.isObject)
+
+function mayBeIn({ type, wide }: Values, { node, isUnclear }: Found): boolean {
   if (type === null) return false
   if (isUnclear) return true
   if (node === null) return false
