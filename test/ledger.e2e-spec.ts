@@ -4,6 +4,7 @@ import type { Entry } from '../src/core/ledger/entry.js'
 import { uuidv7 } from '../src/core/ids.js'
 import type { AppendOutcome } from '../src/ledger/append-queue.js'
 import { leafHash } from '../src/core/ledger/merkle.js'
+import * as binary from '../src/ledger/binary-arrays.js'
 import { leafOf } from '../src/ledger/check-entries.js'
 import { readStored } from '../src/ledger/stored-entries.queries.js'
 import { type AppendRow, appendBatch } from '../src/ledger/ledger.queries.js'
@@ -489,6 +490,52 @@ it.each([
     client.release()
     await pool.end()
   }
+})
+
+it.each([
+  [
+    'uuid',
+    binary.uuids(['00000000-0000-7000-8000-0000000000ff', null, 'FFFFFFFF-ffff-7fff-bfff-ffffffffffff']),
+  ],
+  ['bigint', binary.bigints([0, -1, null, 2 ** 32, -(2 ** 40) - 7, Number.MAX_SAFE_INTEGER])],
+  ['integer', binary.integers([1, null, -(2 ** 31), 2 ** 31 - 1])],
+  ['boolean', binary.booleans([true, null, false])],
+  ['text', binary.texts(['', null, 'NULL', '"\\{},', 'é日𝄞'])],
+  ['text', binary.texts([])],
+])('sends an array of %s as PostgreSQL reads it', async (type, sent) => {
+  const { rows } = await owner.query<{ array: string }>(`SELECT to_json($1::${type}[])::text AS array`, [
+    sent,
+  ])
+  const wanted = {
+    uuid: ['00000000-0000-7000-8000-0000000000ff', null, 'ffffffff-ffff-7fff-bfff-ffffffffffff'],
+    bigint: [0, -1, null, 2 ** 32, -(2 ** 40) - 7, Number.MAX_SAFE_INTEGER],
+    integer: [1, null, -(2 ** 31), 2 ** 31 - 1],
+    boolean: [true, null, false],
+    text: sent.length > 20 ? ['', null, 'NULL', '"\\{},', 'é日𝄞'] : [],
+  }[type]
+  expect(JSON.parse(rows[0]?.array ?? '')).toEqual(wanted)
+})
+
+it('refuses what is no UUID before it is sent, as PostgreSQL would', () => {
+  for (const text of [
+    '',
+    'x',
+    '00000000-0000-7000-8000-0000000000fg',
+    '00000000-0000-7000-8000-0000000000ff00',
+  ])
+    expect(() => binary.uuids([text])).toThrow(expect.objectContaining({ code: '22P02' }))
+})
+
+it('looks for no duplicates among entries of which there are none, in this month and in a new one', async () => {
+  await owner.query("SELECT ledger.ledger_ensure_partitions('2031-05-01', 0)")
+  const { rows } = await owner.query<{ leaf: string; told: number }>(
+    `SELECT i.indrelid::regclass::text AS leaf, count(*) FILTER (WHERE c.reloptions = '{deduplicate_items=off}')::integer AS told
+     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+     WHERE i.indrelid::regclass::text ~ '^ledger.ledger_entry_[0-9]+_[0-9]+$' GROUP BY 1`,
+  )
+  expect(rows.map(({ leaf }) => leaf)).toContain('ledger.ledger_entry_365_203105')
+  // By index alone, by agent, and of what was denied.
+  expect(new Set(rows.map(({ told }) => told))).toEqual(new Set([3]))
 })
 
 describe('the check at start', () => {

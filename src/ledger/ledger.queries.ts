@@ -2,6 +2,7 @@ import type { Pool, PoolClient } from 'pg'
 import type { ConfigVersions, EntryType } from '../core/ledger/entry.js'
 import { Prisma } from '../generated/prisma/client.js'
 import type { Tx } from '../platform/database/database.service.js'
+import * as binary from './binary-arrays.js'
 
 /** An entry ready to be appended, with the projections of its columns. */
 export interface AppendRow {
@@ -136,30 +137,34 @@ async function appendAlike(
       org_id,
       versions.installation,
       versions.organization,
-      arrayOf(list, ({ agent_id }) => quoted(agent_id)),
-      arrayOf(list, ({ version }) => version),
-      list.length > 1 ? arrayOf(rows, ({ agent_id }) => agents.get(agent_id ?? '')?.place ?? null) : null,
-      arrayOf(rows, (row) => row.id),
-      arrayOf(rows, (row) => row.ts),
+      binary.texts(list.map(({ agent_id }) => agent_id)),
+      binary.bigints(list.map(({ version }) => version)),
+      list.length > 1
+        ? binary.integers(rows.map(({ agent_id }) => agents.get(agent_id ?? '')?.place ?? null))
+        : null,
+      binary.uuids(rows.map((row) => row.id)),
+      binary.bigints(rows.map((row) => row.ts)),
       anyOf(
         (row) => row.type === 'action',
-        () => arrayOf(rows, (row) => row.type === 'action'),
+        () => binary.booleans(rows.map((row) => row.type === 'action')),
       ),
-      arrayOf(rows, (row) => quoted(row.action_key)),
-      arrayOf(rows, (row) => row.allowed),
+      binary.texts(rows.map((row) => row.action_key)),
+      binary.booleans(rows.map((row) => row.allowed)),
       anyOf(
         (row) => row.decision_id !== null,
-        () => arrayOf(rows, (row) => row.decision_id),
+        () => binary.uuids(rows.map((row) => row.decision_id)),
       ),
       anyOf(
         (row) => row.not_after !== null,
-        () => arrayOf(rows, (row) => row.not_after),
+        () => binary.bigints(rows.map((row) => row.not_after)),
       ),
-      arrayOf(rows, (row) => (upto += row.entry.length)),
+      binary.integers(rows.map((row) => (upto += row.entry.length))),
       Buffer.concat(rows.map((row) => row.entry)),
-      anyOf(hasPayload, () => arrayOf(rows, (row) => (payload_upto += row.payload?.body.length ?? 0))),
+      anyOf(hasPayload, () =>
+        binary.integers(rows.map((row) => (payload_upto += row.payload?.body.length ?? 0))),
+      ),
       anyOf(hasPayload, () => Buffer.concat(rows.map((row) => row.payload?.body ?? EMPTY))),
-      anyOf(hasPayload, () => arrayOf(rows, (row) => row.payload?.dek_id ?? null)),
+      anyOf(hasPayload, () => binary.uuids(rows.map((row) => row.payload?.dek_id ?? null))),
     ],
   })
   return result.rows[0]?.index ?? null

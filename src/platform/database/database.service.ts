@@ -72,6 +72,15 @@ const APP_LIMITS = {
   lock_timeout: 4_000,
 }
 
+/**
+ * How a transaction for raw SQL begins. The plans of its prepared statements are kept: to plan a read of the log anew, with
+ * its dozens of partitions, costs more than to read a few hundred entries. A kept plan is one for any range, and could be
+ * taken for one of a very long range; what would only pay there is off.
+ */
+const BULK = `
+  SELECT set_config('app.org_id', $1, true), set_config('plan_cache_mode', 'force_generic_plan', true),
+         set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)`
+
 /** What `pg` says when a connection took longer to be made than the pool waits. */
 const TOO_SLOW = /timeout exceeded when trying to connect|connection timeout/
 
@@ -264,12 +273,7 @@ export class Database implements OnApplicationBootstrap {
     client.on('error', lost)
     try {
       await client.query('BEGIN')
-      // The plans of prepared statements are kept: to plan a read of the log anew, with its dozens of partitions, costs
-      // more than to read a few hundred entries of it.
-      await client.query(
-        "SELECT set_config('app.org_id', $1, true), set_config('plan_cache_mode', 'force_generic_plan', true)",
-        [scope.org_id],
-      )
+      await client.query(BULK, [scope.org_id])
       const value = await work(client)
       await client.query('COMMIT')
       broken = false
