@@ -40,7 +40,8 @@ export class DrillSwitchService {
       }
       await this.records.start(tx, principal, found, 'agent', kill)
     }
-    await stopping(this.database, () => this.database.withOrg(principal, activate))
+    // As an ordinary switch: holding the agent comes first.
+    await stopping(this.database, () => this.database.withOrg(principal, activate, { enters: true }))
     const { org_id } = principal
     this.aftermath.follow({ org_id, kill_id, scope: 'agent', target: agent_id }, principal)
   }

@@ -35,7 +35,7 @@ export type NewKill = Pick<KillRow, 'kill_id' | 'reason' | 'activated_by' | 'act
 
 /**
  * Holds the target, takes the lock of `lockKillSwitches`, and under it writes a new switch when there is a target and none
- * is active for it: all in one round trip. Not for the installation.
+ * is active for it: all in one round trip, which also binds the transaction to the organization. Not for the installation.
  */
 export async function holdTarget(
   tx: Tx,

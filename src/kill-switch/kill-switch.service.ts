@@ -39,7 +39,9 @@ export class KillSwitchService {
   async activate(principal: Principal, body: ActivateKillSwitch): Promise<KillSwitch> {
     const { scope, target } = body
     const { kill, made } = await stopping(this.database, () =>
-      this.database.withOrg(principal, (tx) => this.activateIn(tx, principal, body)),
+      this.database.withOrg(principal, (tx) => this.activateIn(tx, principal, body), {
+        enters: scope !== 'installation', // by holding the target, which comes first
+      }),
     )
     const { kill_id } = kill
     if (made) {

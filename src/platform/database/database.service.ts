@@ -199,20 +199,27 @@ export class Database implements OnApplicationBootstrap {
    * `app.org_id` is set first, so row-level security holds for everything inside; what was registered with
    * `beforeCommit` runs last, in the same transaction; what was registered with `afterCommit` runs only if it
    * committed. The caller's error is rethrown and nothing stays.
+   * @param enters the first statement of `work` sets `app.org_id` itself, which saves a round trip; until then
+   * row-level security shows nothing and lets nothing be written
    */
-  withOrg<T>(scope: { readonly org_id: string }, work: (tx: Tx) => Promise<T>): Promise<T> {
+  withOrg<T>(
+    scope: { readonly org_id: string },
+    work: (tx: Tx) => Promise<T>,
+    { enters = false }: { readonly enters?: boolean } = {},
+  ): Promise<T> {
     // Who stops something while another one does takes an ordinary connection, but does not stand in line.
-    if (this.urgency.getStore() && this.urgent < URGENT) return this.transactUrgently(scope, work)
-    return this.inTurn(() => this.transact(this.prisma, scope, work))
+    if (this.urgency.getStore() && this.urgent < URGENT) return this.transactUrgently(scope, work, enters)
+    return this.inTurn(() => this.transact(this.prisma, scope, work, enters))
   }
 
   private async transactUrgently<T>(
     scope: { readonly org_id: string },
     work: (tx: Tx) => Promise<T>,
+    enters: boolean,
   ): Promise<T> {
     this.urgent++
     try {
-      return await this.transact(this.urgentPrisma, scope, work)
+      return await this.transact(this.urgentPrisma, scope, work, enters)
     } finally {
       this.urgent--
     }
@@ -232,6 +239,7 @@ export class Database implements OnApplicationBootstrap {
     prisma: PrismaClient,
     scope: { readonly org_id: string },
     work: (tx: Tx) => Promise<T>,
+    enters: boolean,
   ): Promise<T> {
     let after: (() => void)[] = []
     const result = await prisma.$transaction(
@@ -240,7 +248,8 @@ export class Database implements OnApplicationBootstrap {
         this.hooks.set(tx, hooks)
         // The isolation level is stated here and not by a statement of its own, which would cost every transaction a round
         // trip. It can only confirm what began: with another default, PostgreSQL refuses it.
-        await tx.$executeRaw`
+        if (!enters)
+          await tx.$executeRaw`
           SELECT set_config('app.org_id', ${scope.org_id}, true), set_config('transaction_isolation', 'read committed', true)`
         const value = await work(tx)
         for (const run of hooks.before.values()) await run()
