@@ -1,5 +1,6 @@
 import type { Pool, PoolClient } from 'pg'
 import { Problem } from '../core/problems.js'
+import { type Begun, Overdue } from '../platform/clock/overdue.js'
 import { FairQueue } from './fair-queue.js'
 import { type AppendResult, type AppendRow, appendBatch, OUTCOME, selectIndexes } from './ledger.queries.js'
 
@@ -55,9 +56,10 @@ interface Item {
   readonly rows: readonly AppendRow[]
   readonly org_id: string
   readonly cost: number
-  readonly began: number
   readonly queued_at: number
   settled: boolean
+  /** Until it is settled. */
+  open: Begun | undefined
   readonly resolve: (outcome: AppendOutcome) => void
   readonly reject: (error: unknown) => void
 }
@@ -86,11 +88,10 @@ export class AppendQueue {
   private readonly busy = new Set<string>()
   /** Organizations whose head somebody else held at the last try: appended alone, waiting for the head. */
   private readonly contended = new Set<string>()
-  private readonly outstanding = new Set<Item>()
+  private readonly outstanding: Overdue<Item>
   private flushing = 0
   private due = false
   private closed = false
-  private sweeper: NodeJS.Timeout | undefined
 
   constructor(
     private readonly pool: Pool,
@@ -98,6 +99,9 @@ export class AppendQueue {
   ) {
     this.options = { ...APPEND_DEFAULTS, ...options }
     this.waiting = new FairQueue(this.options)
+    this.outstanding = new Overdue(this.options.deadline_ms, SWEEP_MS, (item) =>
+      fail([item], new Error('the ledger did not answer within the deadline')),
+    )
   }
 
   /** What waits for a flusher: entries, and groups as one. */
@@ -127,10 +131,9 @@ export class AppendQueue {
       return Promise.reject(new Problem('ledger_busy', { retry_after: 1 }))
     }
     return new Promise((resolve, reject) => {
-      const item: Item = { rows, org_id, cost, began, queued_at, settled: false, resolve, reject }
+      const item: Item = { rows, org_id, cost, queued_at, settled: false, open: undefined, resolve, reject }
+      item.open = this.outstanding.begin(item, began)
       this.waiting.push(item)
-      this.outstanding.add(item)
-      this.sweeper ??= setInterval(() => this.sweep(), SWEEP_MS).unref()
       this.pumpSoon()
     })
   }
@@ -139,7 +142,6 @@ export class AppendQueue {
   async drain(): Promise<void> {
     this.closed = true
     while (this.outstanding.size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
-    clearInterval(this.sweeper)
   }
 
   private pump(): void {
@@ -291,21 +293,6 @@ export class AppendQueue {
       throw error
     }
   }
-
-  private sweep(): void {
-    const now = performance.now()
-    for (const item of this.outstanding) {
-      if (item.settled) this.outstanding.delete(item)
-      else if (now - item.began > this.options.deadline_ms) {
-        fail([item], new Error('the ledger did not answer within the deadline'))
-        this.outstanding.delete(item)
-      }
-    }
-    if (this.outstanding.size === 0) {
-      clearInterval(this.sweeper)
-      this.sweeper = undefined
-    }
-  }
 }
 
 const rowsOf = (item: Item): readonly AppendRow[] => item.rows
@@ -344,6 +331,7 @@ function costOf(rows: readonly AppendRow[]): number {
 function finish(item: Item, outcome: AppendOutcome): void {
   if (item.settled) return
   item.settled = true
+  item.open?.end()
   item.resolve(outcome)
 }
 
@@ -351,6 +339,7 @@ function fail(items: readonly Item[], cause: unknown): void {
   for (const item of items) {
     if (item.settled) continue
     item.settled = true
+    item.open?.end()
     item.reject(new Problem('ledger_unavailable', { retry_after: 1, cause }))
   }
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Injectable } from '@nestjs/common'
 import type { Principal } from '../access/principal.js'
+import { type Begun, Overdue } from '../clock/overdue.js'
 import { Settings } from '../config/settings.js'
 import type { RequestFacts } from '../logging/request-facts.js'
 import { RequestLog } from '../logging/request-log.js'
@@ -27,6 +28,8 @@ export class Exchange {
   facts: RequestFacts | undefined
   /** `left`: given to Express. Once it is not open any more, what still comes is for nobody. */
   state: 'open' | 'answered' | 'left' | 'gone' = 'open'
+  /** Until it is answered, left or gone. */
+  waiting: Begun | undefined
 
   constructor(
     readonly request: IncomingMessage,
@@ -47,23 +50,25 @@ export class Exchange {
 export class LaneExchanges {
   /** The id's place, then what is the same in every answer, in the order in which Express sets it. */
   private readonly head: readonly string[]
-  private readonly open = new Set<Exchange>()
-  private sweeper: NodeJS.Timeout | undefined
+  private readonly open: Overdue<Exchange>
 
   constructor(
-    private readonly settings: Settings,
+    settings: Settings,
     private readonly shutdown: Shutdown,
     private readonly metrics: Metrics,
     private readonly log: RequestLog,
   ) {
     this.head = [['X-Request-ID', ''], ...apiHeaders(), ...corsHeaders(settings)].flat()
+    const seconds = settings.request_timeout_s
+    this.open = new Overdue(seconds * 1000, SWEEP_MS, (exchange) =>
+      this.fail(exchange, requestTimeout(seconds)),
+    )
   }
 
   /** From here on the request is measured, has a deadline, and is answered by `answer` or `fail`. */
   begin(exchange: Exchange): void {
     this.metrics.requestStarted()
-    this.open.add(exchange)
-    this.sweeper ??= setInterval(() => this.sweep(), SWEEP_MS).unref()
+    exchange.waiting = this.open.begin(exchange, exchange.started_at)
     exchange.response.on('finish', () => {
       if (exchange.state === 'answered') this.answered(exchange)
     })
@@ -116,7 +121,7 @@ export class LaneExchanges {
   }
 
   private end(exchange: Exchange): void {
-    this.open.delete(exchange)
+    exchange.waiting?.end()
     this.metrics.requestEnded()
   }
 
@@ -134,19 +139,5 @@ export class LaneExchanges {
       principal,
       facts,
     })
-  }
-
-  private sweep(): void {
-    const seconds = this.settings.request_timeout_s
-    const latest = performance.now() - seconds * 1000
-    // In the order in which they came, so the first that is young enough ends it.
-    for (const exchange of this.open) {
-      if (exchange.started_at > latest) break
-      this.open.delete(exchange)
-      this.fail(exchange, requestTimeout(seconds))
-    }
-    if (this.open.size > 0) return
-    clearInterval(this.sweeper)
-    this.sweeper = undefined
   }
 }
