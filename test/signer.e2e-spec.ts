@@ -2,14 +2,18 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileS
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { Client as Postgres } from 'pg'
-import { CompactTree, leafHash } from '../src/core/ledger/merkle.js'
+import { ColumnLines } from '../src/core/ledger/column-lines.js'
+import { CompactTree, leafHash, rootOf } from '../src/core/ledger/merkle.js'
+import { checkQuickly } from '../src/ledger/check-quickly.js'
 import { KEY_FILE, MEMORY_FILE, SignerMemory } from '../src/ledger/signer-memory.js'
 import { SignWorker, type SignStep } from '../src/ledger/sign.worker.js'
 import { TileGrowths, sha256 } from '../src/ledger/tree-tiles.js'
 import { TreeWorker } from '../src/ledger/tree.worker.js'
+import { selectTree } from '../src/ledger/trees.queries.js'
 import { Witnesses } from '../src/ledger/witnesses.js'
 import type { Settings } from '../src/platform/config/settings.js'
 import { Database } from '../src/platform/database/database.service.js'
+import { errorField } from '../src/platform/http/error-code.js'
 import { Shutdown } from '../src/platform/http/shutdown.js'
 import { Metrics } from '../src/platform/metrics/metrics.js'
 import { copyOf, createTestDatabase } from './support/postgres.js'
@@ -398,5 +402,53 @@ describe('a database that does not continue what was signed', () => {
     await proven.owner.query('DELETE FROM ledger.ledger_halt')
     expect(await new TestSigner(proven, proven.signer_dir).finish()).toBe(0)
     expect((await halted(proven)).reason).toBe('projection_changed')
+  })
+
+  it('is read quickly as long as there is nothing to be said of it, and never otherwise', async () => {
+    await proven.decide(5)
+    await integrated(proven)
+    const database = proven.app.app.get(Database)
+    const quickly = () =>
+      database.withOrgClient({ org_id: ORG }, async (client) => {
+        const state = await selectTree(client, ORG)
+        if (!state) throw new Error('no log')
+        const empty = new CompactTree(sha256)
+        return checkQuickly(client, state, empty, state.integrated, new ColumnLines(ORG))
+      })
+    const leaves = (await entriesOf(proven.owner)).map((entry) => leafHash(sha256, entry))
+    const root = Buffer.from(rootOf(sha256, leaves))
+    expect(Buffer.from((await quickly())?.root() ?? [])).toEqual(root)
+
+    await proven.owner.query('ALTER TABLE ledger.ledger_entry DISABLE TRIGGER append_only')
+    const index = leaves.length - 2
+    const where = `WHERE org_id = '${ORG}' AND index = ${index}`
+    const { rows } = await proven.owner.query<Record<string, unknown>>(
+      `SELECT index, id, ts, type, agent_id, action_key, allowed, decision_id, entry FROM ledger.ledger_entry ${where}`,
+    )
+    const [was] = rows
+    // Beside other values also those that move the boundaries between columns and between lines.
+    const changes: Record<string, unknown[]> = {
+      ts: ['2026-01-01T00:00:00.000Z'],
+      type: ['action', 'decision\u001fx', 'decision\n'],
+      agent_id: [null, '', 'agt_other', '\u001e', `${String(was?.agent_id)}\u001f${String(was?.action_key)}`],
+      action_key: [null, 'delete:file', `${String(was?.action_key)}\n`],
+      allowed: [null, was?.allowed !== true],
+      decision_id: [was?.id],
+      entry: [Buffer.from('{}'), Buffer.from('\u00ff', 'latin1'), Buffer.from(`${String(was?.entry)} `)],
+    }
+    for (const [column, values] of Object.entries(changes)) {
+      for (const value of values) {
+        await proven.owner.query(`UPDATE ledger.ledger_entry SET ${column} = $1 ${where}`, [value])
+        const result = await quickly().catch((error: unknown) => errorField(error, 'code'))
+        expect({ column, value, result }).toEqual({
+          column,
+          value,
+          // What is no text cannot be read so at all; the signer then reads it thoroughly.
+          result: column === 'entry' && value === values[1] ? '22021' : null,
+        })
+      }
+      await proven.owner.query(`UPDATE ledger.ledger_entry SET ${column} = $1 ${where}`, [was?.[column]])
+    }
+    expect(Buffer.from((await quickly())?.root() ?? [])).toEqual(root)
   })
 })

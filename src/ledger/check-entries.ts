@@ -44,7 +44,7 @@ export interface Finding {
 export const CHECK_CHUNK = 1_024
 
 /** Entries checked between two turns of the event loop: about 4 ms. */
-const AT_ONCE = 128
+export const AT_ONCE = 128
 
 /** Which columns are compared, of which entries; by default those that the entry states, of all. */
 export interface CheckOptions {
@@ -106,7 +106,7 @@ export const leafOf = ({ text, bytes }: StoredEntry): Uint8Array =>
   bytes ? leafHash(sha256, bytes) : sha256(`\0${text}`)
 
 /** Hashes that the entries give and the stored tiles do not have. */
-async function compareTiles(
+export async function compareTiles(
   client: PoolClient,
   state: TreeState,
   growth: TileGrowths,

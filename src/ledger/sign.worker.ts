@@ -4,8 +4,10 @@ import type { CompactTree } from '../core/ledger/merkle.js'
 import { Settings } from '../platform/config/settings.js'
 import { Database } from '../platform/database/database.service.js'
 import { Shutdown } from '../platform/http/shutdown.js'
+import { ColumnLines } from '../core/ledger/column-lines.js'
 import { CHECK_CHUNK, checkChunk, type Finding } from './check-entries.js'
 import { checkLog } from './check-log.js'
+import { checkQuickly } from './check-quickly.js'
 import { Loop } from '../platform/clock/loop.js'
 import * as checkpointQueries from './checkpoints.queries.js'
 import * as entryQueries from './stored-entries.queries.js'
@@ -213,18 +215,47 @@ export class SignWorker implements OnApplicationBootstrap {
     })
     if ('reason' in begin) return begin
     if (known && known.root !== Buffer.from(begin.root()).toString('base64')) return this.locate(state)
-    while (begin.size < size) {
-      const to = Math.min(size, begin.size + CHECK_CHUNK)
-      const finding = await entryQueries.readStored((select) =>
-        this.database.withOrgClient(state, async (client) => {
-          const rows = await select(client, org_id, begin.size, to)
-          const expired = await entryQueries.selectExpired(client, org_id, begin.size, to)
-          return checkChunk(client, state, begin, to, rows, {}, expired)
-        }),
-      )
-      if (finding) return finding
+    const lines = new ColumnLines(org_id)
+    let tree = begin
+    while (tree.size < size) {
+      const to = Math.min(size, tree.size + CHECK_CHUNK)
+      const result = (await this.quickly(state, tree, to, lines)) ?? (await this.thoroughly(state, tree, to))
+      if ('reason' in result) return result
+      tree = result
     }
-    return begin
+    return tree
+  }
+
+  /** The tree with the entries up to `to`; null when anything about them has to be looked at. */
+  private async quickly(
+    state: treeQueries.TreeState,
+    tree: CompactTree,
+    to: number,
+    lines: ColumnLines,
+  ): Promise<CompactTree | null> {
+    try {
+      return await this.database.withOrgClient(state, (client) =>
+        checkQuickly(client, state, tree, to, lines),
+      )
+    } catch (error) {
+      if (entryQueries.isNoText(error)) return null
+      throw error
+    }
+  }
+
+  private thoroughly(
+    state: treeQueries.TreeState,
+    tree: CompactTree,
+    to: number,
+  ): Promise<CompactTree | Finding> {
+    const { org_id } = state
+    return entryQueries.readStored((select) =>
+      this.database.withOrgClient(state, async (client) => {
+        const rows = await select(client, org_id, tree.size, to)
+        const expired = await entryQueries.selectExpired(client, org_id, tree.size, to)
+        return (await checkChunk(client, state, tree, to, rows, {}, expired)) ?? tree
+      }),
+    )
   }
 
   /** The stored tree is not the one that was signed: reads everything to say from where on. */

@@ -1,4 +1,5 @@
 import type { PoolClient } from 'pg'
+import { EMPTY, SEPARATOR } from '../core/ledger/column-lines.js'
 import { hasCode } from '../platform/http/error-code.js'
 
 export interface Leaves {
@@ -113,14 +114,56 @@ const selectStoredBytes: SelectStored = async (client, org_id, from, to) => {
 /** PostgreSQL's codes for bytes that are not UTF-8, and for characters that the database's own encoding lacks. */
 const NO_TEXT = ['22021', '22P05']
 
+/** Whether a statement failed because the bytes of an entry are no text any more. */
+export const isNoText = (error: unknown): boolean => NO_TEXT.some((code) => hasCode(error, code))
+
 /** Reads stored entries as text; when one of them was changed so that it is none, in a second try as bytes. */
 export async function readStored<T>(read: (select: SelectStored) => Promise<T>): Promise<T> {
   try {
     return await read(selectStored)
   } catch (error) {
-    if (!NO_TEXT.some((code) => hasCode(error, code))) throw error
+    if (!isNoText(error)) throw error
     return read(selectStoredBytes)
   }
+}
+
+/** Stored entries in order of index, a line each. Null when there are none. */
+export interface StoredRun {
+  /** Their bytes as text. A canonical entry has no line break in it; one that has makes a line too many. */
+  readonly entries: string | null
+  /** The index and the columns, as `ColumnLines` writes them. */
+  readonly columns: string | null
+}
+
+const LINE = [
+  'index',
+  'id',
+  "round(date_part('epoch', ts) * 1000)::bigint",
+  'type',
+  'coalesce(agent_id, $5)',
+  'coalesce(action_key, $5)',
+  'coalesce(allowed::text, $5)',
+  'coalesce(decision_id::text, $5)',
+].join(' || $4 || ')
+
+/**
+ * The entries from `from` to below `to`, for who expects nothing wrong with them.
+ * @throws what `isNoText` when the bytes of one are no text
+ */
+export async function selectRun(
+  client: PoolClient,
+  org_id: string,
+  from: number,
+  to: number,
+): Promise<StoredRun> {
+  const { rows } = await client.query<StoredRun>({
+    name: 'ledger_run',
+    text: `SELECT string_agg(convert_from(entry, 'UTF8'), E'\\n' ORDER BY index) AS entries,
+                  string_agg(${LINE}, E'\\n' ORDER BY index) AS columns
+           FROM ledger.ledger_entry WHERE org_id = $1 AND index >= $2 AND index < $3`,
+    values: [org_id, from, to, SEPARATOR, EMPTY],
+  })
+  return rows[0] ?? { entries: null, columns: null }
 }
 
 /** What is left of an entry whose time was up. */

@@ -70,24 +70,28 @@ export function rootFrom(size: number, node: NodeReader): Uint8Array {
 
 /** Collects, while a tree grows, the hashes that its tiles have to get. */
 export class TileGrowths {
-  private readonly grown = new Map<string, { name: TileName; width: number; hashes: Uint8Array[] }>()
+  private readonly grown: { name: TileName; width: number; hashes: Uint8Array[] }[] = []
+  /** The last one of each level: a tree grows at its right edge. */
+  private readonly edge: (typeof this.grown)[number][] = []
 
   /** For `CompactTree.append`. */
   readonly completed = (level: number, index: number, hash: Uint8Array): void => {
     if (level % TILE_HEIGHT !== 0) return
-    const name = { level: level / TILE_HEIGHT, tile: Math.floor(index / TILE_WIDTH) }
-    const grown = this.grown.get(keyOf(name))
-    if (grown) grown.hashes.push(hash)
-    else this.grown.set(keyOf(name), { name, width: index % TILE_WIDTH, hashes: [hash] })
+    const height = level / TILE_HEIGHT
+    const tile = Math.floor(index / TILE_WIDTH)
+    const last = this.edge[height]
+    if (last?.name.tile === tile) {
+      last.hashes.push(hash)
+      return
+    }
+    const grown = { name: { level: height, tile }, width: index % TILE_WIDTH, hashes: [hash] }
+    this.edge[height] = grown
+    this.grown.push(grown)
   }
 
   /** What to append to which tile; `width` is how many hashes it has before. */
   list(): TileGrowth[] {
-    return [...this.grown.values()].map(({ name, width, hashes }) => ({
-      ...name,
-      width,
-      hashes: Buffer.concat(hashes),
-    }))
+    return this.grown.map(({ name, width, hashes }) => ({ ...name, width, hashes: Buffer.concat(hashes) }))
   }
 }
 

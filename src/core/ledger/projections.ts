@@ -16,16 +16,13 @@ export interface Projections {
   readonly decision_id: string | null
 }
 
-/** Columns that an entry of this type fixes besides id, ts, type and organization. */
-const FIXED: Readonly<Record<string, readonly (keyof Projections)[]>> = {
-  decision: ['agent_id', 'action_key', 'allowed', 'decision_id'],
-  action: ['agent_id', 'action_key', 'allowed', 'decision_id'],
-  config: ['agent_id', 'action_key', 'allowed', 'decision_id'],
-  approval: ['agent_id', 'action_key', 'allowed', 'decision_id'],
-  kill: ['agent_id', 'action_key', 'allowed', 'decision_id'],
-  redaction: ['agent_id', 'action_key', 'allowed', 'decision_id'],
-  epoch: ['agent_id', 'action_key', 'allowed', 'decision_id'],
-}
+/** What an entry states of its columns; null where it states nothing that a column could hold. */
+export type Stated = {
+  readonly [column in Exclude<keyof Projections, 'ts'>]: Projections[column] | null
+} & { readonly ts: string | null }
+
+/** Columns that may be empty. */
+const OPTIONAL = ['agent_id', 'action_key', 'allowed', 'decision_id'] as const
 
 const ORIGIN = /\/([^/]+)\/e[1-9]\d*$/
 
@@ -35,16 +32,13 @@ const ORIGIN = /\/([^/]+)\/e[1-9]\d*$/
  * @returns the column's name, or `entry` when the bytes are not an entry at all
  */
 export function differingColumn(columns: Projections, text: string): keyof Projections | 'entry' | null {
-  const entry = parse(text)
-  if (!entry) return 'entry'
-  if (ORIGIN.exec(stringOf(entry.log) ?? '')?.[1] !== columns.org_id) return 'org_id'
-  const id = stringOf(entry.id)
-  if (id === null || !isUuid(id) || id !== columns.id) return 'id'
-  const ts = Date.parse(stringOf(entry.ts) ?? '')
-  if (ts !== columns.ts) return 'ts'
-  if (stringOf(entry.type) !== columns.type) return 'type'
-  const stated = statedBy(entry)
-  for (const column of FIXED[columns.type] ?? []) {
+  const stated = statedIn(text)
+  if (!stated) return 'entry'
+  if (stated.org_id !== columns.org_id) return 'org_id'
+  if (stated.id === null || !isUuid(stated.id) || stated.id !== columns.id) return 'id'
+  if (Date.parse(stated.ts ?? '') !== columns.ts) return 'ts'
+  if (stated.type !== columns.type) return 'type'
+  for (const column of OPTIONAL) {
     if (stated[column] !== columns[column]) return column
   }
   return null
@@ -56,10 +50,17 @@ export const agentOf = (text: string): string | null => {
   return entry && stringOf(objectOf(entry.subject)?.agent_id)
 }
 
-function statedBy(entry: Members): Partial<Projections> {
+/** What the entry states of its columns; null when the bytes are not an entry at all. */
+export function statedIn(text: string): Stated | null {
+  const entry = parse(text)
+  if (!entry) return null
   const decision = objectOf(entry.decision)
   const report = objectOf(entry.report)
   return {
+    org_id: ORIGIN.exec(stringOf(entry.log) ?? '')?.[1] ?? null,
+    id: stringOf(entry.id),
+    ts: stringOf(entry.ts),
+    type: stringOf(entry.type),
     agent_id: stringOf(objectOf(entry.subject)?.agent_id),
     action_key: stringOf(objectOf(entry.action)?.key),
     allowed: decision ? decision.effect === 'allow' : booleanOf(report?.allowed),
