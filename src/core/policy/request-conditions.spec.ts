@@ -7,7 +7,7 @@ import { readRequest } from './request.js'
 import type { AgentFacts, CanonicalRequest } from './stage.js'
 import { compileRequest, requestHolds, type RequestConditions } from './stages/request-conditions.js'
 import { MAX_POLICY_VALUES, MAX_REQUEST_TESTS, MAX_REQUEST_VALUES } from './stages/request-document.js'
-import { foldName, foldText } from './stages/request-view.js'
+import { foldName, foldText, type Scalar } from './stages/request-view.js'
 
 const AGENT: AgentFacts = { agent_id: 'agt_1', environment: 'prod', team: 'ops' }
 const env = { isZone: () => true }
@@ -97,6 +97,79 @@ const pointer = fc
   .map((names) => `/arguments/${names.join('/')}`)
 const conditions = fc.dictionary(pointer, test, { minKeys: 1, maxKeys: 3 })
 
+const parts = fc
+  .record(
+    { in: fc.constantFrom<Scalar[]>([7, 10], [0, null]), min: fc.integer({ min: 0, max: 8 }) },
+    { requiredKeys: [] },
+  )
+  .filter((made) => Object.keys(made).length > 0)
+
+/** Everything at a place, step by step over the request itself: nothing shared with the code but the folding of text. */
+function everything(names: readonly string[], sent: unknown) {
+  let here: unknown[] = [sent]
+  let isUnclear = false
+  let isOnly = true
+  for (const [step, name] of [...names.entries(), [names.length, ''] as const]) {
+    let one = here
+    while (one.some(Array.isArray))
+      one = one.flatMap((value: unknown) => (Array.isArray(value) ? (value as unknown[]) : [value]))
+    isOnly &&= here.length === 1 && !Array.isArray(here[0])
+    if (step === names.length) return { values: one, isUnclear, isOnly }
+    isUnclear ||= one.some((value) => value !== null && typeof value !== 'object')
+    here = one.flatMap((value) =>
+      Object.entries(Object(value) as object)
+        .filter(([key]) => typeof value === 'object' && foldName(key) === foldName(name))
+        .map(([, member]) => member as unknown),
+    )
+  }
+  throw new Error('unreachable')
+}
+
+function exactly(names: readonly string[], sent: unknown): unknown {
+  let value = sent
+  for (const name of names) {
+    if (typeof value !== 'object' || value === null || Array.isArray(value) || !Object.hasOwn(value, name))
+      return undefined
+    value = (value as Record<string, unknown>)[name]
+  }
+  return value
+}
+
+/** docs/policies.md as it stands there. */
+function plainly(given: unknown, names: readonly string[], sent: unknown, wide: boolean): boolean {
+  const { values: there, isUnclear, isOnly } = everything(names, sent)
+  const exact = isOnly ? exactly(names, sent) : undefined
+  const present = there.filter((value) => value !== null)
+  const isOneOf = (list: readonly unknown[], widely: boolean): boolean => {
+    if (!widely) return (exact === null || typeof exact !== 'object') && list.some((value) => value === exact)
+    const missing = (exactly(names, sent) ?? null) === null || present.length === 0 || there.includes(null)
+    if (list.includes(null) && missing) return true
+    const known = list.filter((value) => value !== null)
+    if (known.length === 0) return false
+    const folded = (value: unknown) => (typeof value === 'string' ? foldText(value) : value)
+    return (
+      isUnclear ||
+      present.some(
+        (value) => typeof value !== typeof known[0] || known.some((one) => folded(one) === folded(value)),
+      )
+    )
+  }
+  const isBetween = ({ min = -Infinity, max = Infinity }): boolean => {
+    const inside = (value: unknown) => typeof value === 'number' && value >= min && value <= max
+    if (!wide) return inside(exact)
+    return isUnclear || present.some((value) => typeof value !== 'number' || inside(value))
+  }
+  if (Array.isArray(given)) return isOneOf(given, wide)
+  const {
+    in: within,
+    not_in,
+    ...range
+  } = given as { in?: Scalar[]; not_in?: Scalar[]; min?: number; max?: number }
+  if (within && !isOneOf(within, wide)) return false
+  if (not_in && isOneOf(not_in, !wide)) return false
+  return Object.keys(range).length === 0 || isBetween(range)
+}
+
 describe('what an allow rule reads narrowly and a deny rule widely', () => {
   it('never holds for an allow rule where it does not for a deny or an approval rule', () => {
     let both = 0
@@ -113,6 +186,24 @@ describe('what an allow rule reads narrowly and a deny rule widely', () => {
     )
     // A control: the property is not held by rules that never hold, or by two readings that are the same.
     expect([both > 100, wideOnly > 100]).toEqual([true, true])
+  })
+
+  it('holds where the plain reading of docs/policies.md says so', () => {
+    const outcomes = { allow: [0, 0], deny: [0, 0] }
+    fc.assert(
+      fc.property(pointer, fc.oneof(test, parts), args, (where, given, sent) => {
+        const names = where.split('/').slice(2)
+        for (const list of ['allow', 'deny'] as const) {
+          const holds = plainly(given, names, sent, list === 'deny')
+          expect(list === 'deny' ? denies({ [where]: given }, sent) : allows({ [where]: given }, sent)).toBe(
+            holds,
+          )
+          outcomes[list][Number(holds)]! += 1
+        }
+      }),
+      { numRuns: 5000 },
+    )
+    expect(Math.min(...outcomes.allow, ...outcomes.deny)).toBeGreaterThan(200)
   })
 
   it('not_in is the opposite of in as the other reading has it', () => {
