@@ -108,13 +108,14 @@ const parts = fc
 function everything(names: readonly string[], sent: unknown) {
   let here: unknown[] = [sent]
   let isUnclear = false
-  let isOnly = true
+  let isOnlyWay = true
   for (const [step, name] of [...names.entries(), [names.length, ''] as const]) {
     let one = here
     while (one.some(Array.isArray))
       one = one.flatMap((value: unknown) => (Array.isArray(value) ? (value as unknown[]) : [value]))
-    isOnly &&= here.length === 1 && !Array.isArray(here[0])
-    if (step === names.length) return { values: one, isUnclear, isOnly }
+    const isOnly: boolean = isOnlyWay && here.length === 1 && !Array.isArray(here[0])
+    if (step === names.length) return { values: one, isUnclear, isOnlyWay, isOnly }
+    isOnlyWay = isOnly
     isUnclear ||= one.some((value) => value !== null && typeof value !== 'object')
     here = one.flatMap((value) =>
       Object.entries(Object(value) as object)
@@ -137,12 +138,17 @@ function exactly(names: readonly string[], sent: unknown): unknown {
 
 /** docs/policies.md as it stands there. */
 function plainly(given: unknown, names: readonly string[], sent: unknown, wide: boolean): boolean {
-  const { values: there, isUnclear, isOnly } = everything(names, sent)
+  const { values: there, isUnclear, isOnlyWay, isOnly } = everything(names, sent)
   const exact = isOnly ? exactly(names, sent) : undefined
   const present = there.filter((value) => value !== null)
   const isOneOf = (list: readonly unknown[], widely: boolean): boolean => {
     if (!widely) return (exact === null || typeof exact !== 'object') && list.some((value) => value === exact)
-    const missing = (exactly(names, sent) ?? null) === null || present.length === 0 || there.includes(null)
+    const missing =
+      isUnclear ||
+      !isOnlyWay ||
+      (exactly(names, sent) ?? null) === null ||
+      present.length === 0 ||
+      there.includes(null)
     if (list.includes(null) && missing) return true
     const known = list.filter((value) => value !== null)
     if (known.length === 0) return false

@@ -147,10 +147,14 @@ function isIn(values: Values, place: Place, request: CanonicalRequest, found: Fo
 
 /**
  * Whoever must not send null must not leave the member out either, nor send it where only some programs find it: under
- * another spelling of its name, or in the elements of a list.
+ * another spelling of its name, beside another spelling of what it is in, or in the elements of a list.
  */
-const mayBeNull = (exact: unknown, { node }: Found): boolean =>
-  (exact ?? null) === null || node === null || node.isNull || (node.scalars.length === 0 && !node.isObject)
+const mayBeNull = (exact: unknown, { node, isOnlyWay }: Found): boolean =>
+  (exact ?? null) === null ||
+  node === null ||
+  !isOnlyWay ||
+  node.isNull ||
+  (node.scalars.length === 0 && !node.isObject)
 
 function mayBeIn({ type, wide }: Values, { node, isUnclear }: Found): boolean {
   if (type === null) return false

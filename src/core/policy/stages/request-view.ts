@@ -47,12 +47,14 @@ export const TYPES: Readonly<Record<ScalarType, number>> = { string: 1, number: 
 export interface Found {
   readonly node: Node | null
   readonly isUnclear: boolean
-  /** Nothing on the way has a second spelling or is an element of a list. */
+  /** Nothing on the way, the place left out, has a second spelling or is an element of a list. */
+  readonly isOnlyWay: boolean
+  /** Nor has the place itself. */
   readonly isOnly: boolean
 }
 
-const NOTHING: Found = { node: null, isUnclear: false, isOnly: true }
-const UNCLEAR: Found = { node: null, isUnclear: true, isOnly: false }
+const NOTHING: Found = { node: null, isUnclear: false, isOnlyWay: true, isOnly: true }
+const UNCLEAR: Found = { node: null, isUnclear: true, isOnlyWay: false, isOnly: false }
 
 /** One request is looked at by the rules of several policies: it is read once. The request is never changed. */
 const views = new WeakMap<CanonicalRequest, Partial<Record<Part, Node>>>()
@@ -74,14 +76,14 @@ export function widelyAt(request: CanonicalRequest, { part, folded }: Place): Fo
   let view = views.get(request)
   if (!view) views.set(request, (view = {}))
   let node: Node | undefined = (view[part] ??= nodeOf(value))
-  let isOnly = true
+  let isOnlyWay = true
   for (const name of folded) {
     if (node.isHidden || node.scalars.length > 0) return UNCLEAR
-    isOnly &&= node.count === 1
+    isOnlyWay &&= node.count === 1
     node = node.children?.get(name)
     if (!node) return NOTHING
   }
-  return { node, isUnclear: node.isHidden, isOnly: isOnly && node.count === 1 }
+  return { node, isUnclear: node.isHidden, isOnlyWay, isOnly: isOnlyWay && node.count === 1 }
 }
 
 /** The values at a place, once each, text folded. */
