@@ -14,8 +14,8 @@ import { edgeTiles, loadTree, MissingTile, TileGrowths } from './tree-tiles.js'
 /** Entries a transaction: what is hashed at once between two turns of the event loop (about 3 ms). */
 const CHUNK = 1_024
 const LOGS_A_ROUND = 200
-const BUSY_MS = 250
-const IDLE_MS = 500
+/** Also while there is much to do: each round costs PostgreSQL as much as some hundred entries in it. */
+const ROUND_MS = 500
 const COUNTS_MS = 5_000
 /** SQLSTATE of `ledger_integrate` for a tile that is longer or shorter than the tree. */
 const TILE_ENDS_ELSEWHERE = 'AG003'
@@ -56,9 +56,10 @@ export class TreeWorker implements OnApplicationBootstrap {
     metrics: Metrics,
     shutdown: Shutdown,
   ) {
-    this.loop = new Loop('entries are put into the tree', this.logger, async () =>
-      (await this.round()) ? BUSY_MS : IDLE_MS,
-    )
+    this.loop = new Loop('entries are put into the tree', this.logger, async () => {
+      await this.round()
+      return ROUND_MS
+    })
     metrics.onCollect('ledger_halted', async () => (await this.count()).halted)
     metrics.onCollect('ledger_unsigned', async () => (await this.count()).unsigned)
     shutdown.onClose('work', 'tree', () => this.loop.stop())
