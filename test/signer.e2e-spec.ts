@@ -5,6 +5,7 @@ import type { Client as Postgres } from 'pg'
 import { ColumnLines } from '../src/core/ledger/column-lines.js'
 import { CompactTree, leafHash, rootOf } from '../src/core/ledger/merkle.js'
 import { checkQuickly } from '../src/ledger/check-quickly.js'
+import { SIGNER_LOCK } from '../src/ledger/checkpoints.queries.js'
 import { KEY_FILE, MEMORY_FILE, SignerMemory } from '../src/ledger/signer-memory.js'
 import { SignWorker, type SignStep } from '../src/ledger/sign.worker.js'
 import { TileGrowths, sha256 } from '../src/ledger/tree-tiles.js'
@@ -69,6 +70,16 @@ const entriesOf = async (owner: Postgres): Promise<Buffer[]> =>
       [ORG],
     )
   ).rows.map(({ entry }) => entry)
+
+/** PostgreSQL frees the lock of a signer that was killed when it has noticed that its session is gone. */
+const othersMaySign = (owner: Postgres): Promise<true> =>
+  until(async () => {
+    const { rows } = await owner.query<{ free: boolean }>(
+      'SELECT pg_try_advisory_lock($1) AND pg_advisory_unlock($1) AS free',
+      [SIGNER_LOCK],
+    )
+    return rows[0]?.free ? true : null
+  })
 
 /** What the tiles of these entries must be: every hash, from nothing. */
 function tilesFromNothing(entries: readonly Buffer[]): Record<string, string> {
@@ -157,6 +168,7 @@ describe('a worker that is killed', () => {
       await proven.decide(7)
       await integrated(proven)
       await first.stop()
+      await othersMaySign(proven.owner)
       expect(await new TestSigner(proven, dir).finish()).toBe(1)
       for (const note of await signedNotes(proven)) notes.add(note)
     }
@@ -171,6 +183,7 @@ describe('a worker that is killed', () => {
     const killed = new TestSigner(proven, dir, 'signed')
     await expect(killed.round()).rejects.toThrow('killed')
     const { size } = SignerMemory.open(dir).all()[0] ?? { size: 0 }
+    await othersMaySign(proven.owner)
     expect(await new TestSigner(proven, dir).finish()).toBe(1)
     expect(
       (await proven.root.get<{ checkpoint: { size: number } }>('/logs/verify')).body.checkpoint.size,

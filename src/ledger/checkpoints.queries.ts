@@ -2,7 +2,7 @@ import type { Pool, PoolClient } from 'pg'
 import type { Tx } from '../platform/database/database.service.js'
 
 /** Advisory lock: who signs, for a session. */
-const SIGNER_LOCK = 72_707_372
+export const SIGNER_LOCK = 72_707_372
 
 /** Whether this session holds the signer's lock now. It is let go when the session ends. */
 export async function lockSigner(client: PoolClient): Promise<boolean> {

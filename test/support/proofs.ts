@@ -75,13 +75,13 @@ export async function startProvenApp(
       const ids: string[] = []
       for (let done = 0; done < count; done += 50) {
         const asked = Array.from({ length: Math.min(50, count - done) }, (_, i) =>
-          agent.post<{ decision_id: string }>('/enforce', {
+          decided(agent, {
             action: i % 5 === 0 ? 'write' : 'read',
             resource: `file-${done + i}`,
             ...(i % 3 === 0 && { context: { i } }),
           }),
         )
-        ids.push(...(await Promise.all(asked)).map((answer) => answer.body.decision_id))
+        ids.push(...(await Promise.all(asked)))
       }
       return ids
     },
@@ -101,6 +101,15 @@ export async function startProvenApp(
     },
   }
 }
+
+/** Asks until it is decided: a machine that is too busy answers 503, and then nothing is in the log. */
+const decided = (agent: Client, body: object): Promise<string> =>
+  until(async () => {
+    const answer = await agent.post<{ decision_id: string }>('/enforce', body)
+    if (answer.status === 503) return null
+    if (answer.status !== 200) throw new Error(`${answer.status} ${answer.text}`)
+    return answer.body.decision_id
+  })
 
 /** The newest checkpoint as an outsider reads it: with the published key, by the pure verifier. Null before the first. */
 export async function readCheckpoint(client: Client): Promise<VerifiedNote | null> {
