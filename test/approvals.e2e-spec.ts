@@ -463,7 +463,8 @@ describe('using what was granted', () => {
     await fc.assert(
       fc.asyncProperty(changed, async (change) => {
         const before = JSON.stringify({ ...request, ...change })
-        fc.pre(before !== JSON.stringify(request))
+        // A body with these members is refused as such, before anybody looks at what it asks for.
+        fc.pre(before !== JSON.stringify(request) && !/"(__proto__|constructor|prototype)":/.test(before))
         const { allowed, code } = await ask(agent, { ...request, ...change, approval_id })
         // What nothing allows is denied for that, approval or not.
         const refused = code === 'approval_mismatch' || code === 'default_deny'
