@@ -10,6 +10,7 @@ const CAVEATS = `How to read this:
   Its REST interface goes through a gRPC gateway inside the process, which costs it CPU that a gRPC client would not pay.
 - The floor is what any HTTP answer costs in this runtime: no key, no decision, no database.
 - AgentGuard's server CPU includes hashing the log into its tree and signing checkpoints while it is asked.
+- What single parts cost, and what was tried, is in [NOTES.md](NOTES.md).
 `
 
 export function markdown(tables, machine, { quick }) {
