@@ -37,16 +37,16 @@ export function leafHash(sha256: Sha256, entry: Uint8Array): Uint8Array {
 
 /** SHA-256(0x01 ‖ left ‖ right). The prefix differs from a leaf's, so a node can never pass for an entry. */
 export function nodeHash(sha256: Sha256, left: Uint8Array, right: Uint8Array): Uint8Array {
-  if (left.length !== HASH_BYTES || right.length !== HASH_BYTES)
-    throw new RangeError(`a node is made of two hashes of ${HASH_BYTES} bytes`)
-  NODE.set(left, 1)
-  NODE.set(right, 1 + HASH_BYTES)
-  return sha256(NODE)
+  const isNode = left.length === HASH_BYTES && right.length === HASH_BYTES
+  const bytes = isNode ? NODE : new Uint8Array(1 + left.length + right.length)
+  bytes[0] = 1
+  bytes.set(left, 1)
+  bytes.set(right, 1 + left.length)
+  return sha256(bytes)
 }
 
-/** 0x01 and room for two hashes, used again for every node: nobody keeps it (see `Sha256`). */
+/** Room for 0x01 and two hashes, used again for every node: nobody keeps it (see `Sha256`). */
 const NODE = new Uint8Array(1 + 2 * HASH_BYTES)
-NODE[0] = 1
 
 /** The root of a tree without leaves: SHA-256 of nothing. */
 export const emptyRoot = (sha256: Sha256): Uint8Array => sha256(new Uint8Array(0))
