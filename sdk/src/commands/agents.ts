@@ -1,3 +1,4 @@
+import { RISK_LEVELS, type RiskLevel } from '../../../src/core/risk.js'
 import type { Command, Given, Options } from './command.js'
 import { EXIT } from './command.js'
 import { type Column, note, printJson, printList, printThing } from './output.js'
@@ -5,20 +6,18 @@ import { type Column, note, printJson, printList, printThing } from './output.js
 export const ENVIRONMENTS = ['dev', 'stage', 'prod'] as const
 export type Environment = (typeof ENVIRONMENTS)[number]
 
-const RISKS = ['low', 'medium', 'high', 'critical'] as const
-
 const MEMBERS: Options = {
   name: { value: 'name', summary: 'what people call it' },
   team: { value: 'name', summary: 'the team that answers for it' },
   env: { value: 'environment', choices: ENVIRONMENTS, summary: `one of ${ENVIRONMENTS.join(', ')}` },
 }
 
-const RISK = { value: 'level', choices: RISKS, summary: `one of ${RISKS.join(', ')}` }
+const RISK = { value: 'level', choices: RISK_LEVELS, summary: `one of ${RISK_LEVELS.join(', ')}` }
 /** For who has rated an agent wrongly, and for finding those that nobody has rated. */
 const RISK_OR_NONE = {
   ...RISK,
-  choices: [...RISKS, 'unrated'],
-  summary: `one of ${RISKS.join(', ')}, or unrated`,
+  choices: [...RISK_LEVELS, 'unrated'],
+  summary: `one of ${RISK_LEVELS.join(', ')}, or unrated`,
 }
 
 interface AgentRow {
@@ -39,11 +38,10 @@ const COLUMNS: readonly Column<AgentRow>[] = [
   ['ACTIVE', (agent) => agent.is_active],
 ]
 
-type Risk = (typeof RISKS)[number]
-const riskOf = (given: Given) => given.text('risk') as Risk | 'unrated' | undefined
+const riskOf = (given: Given) => given.text('risk') as RiskLevel | 'unrated' | undefined
 const environmentOf = (given: Given): Environment | undefined => given.text('env') as Environment | undefined
 
-const riskChange = (risk: Risk | 'unrated' | undefined) =>
+const riskChange = (risk: RiskLevel | 'unrated' | undefined) =>
   risk === undefined ? {} : { risk_level: risk === 'unrated' ? null : risk }
 
 /** Says once that a secret was made: it stands in the output, and nowhere else ever again. */
@@ -91,7 +89,7 @@ export const agentCommands: readonly Command[] = [
         name: given.argument(0),
         owner_team: given.required('team'),
         environment: environmentOf(given) ?? 'dev',
-        ...(given.text('risk') !== undefined && { risk_level: given.text('risk') as Risk }),
+        ...riskChange(riskOf(given)),
       })
       printThing(made, given.json)
       noteSecret()
