@@ -369,19 +369,24 @@ describe('using what was granted', () => {
     expect((await ask(idle, { ...EMAIL, arguments: { name: 'other' } })).status).toBe('pending')
   })
 
-  it('takes grants back also when nobody is left who ended the agent', async () => {
-    const left = await office.agent()
-    const approval_id = await pending(left)
-    await approve(approver, approval_id)
+  /** Leaves the agent as a process does that ends after the commit, and looks for it as the next one does. */
+  const expectEndedByWorker = async (agent_id: string, approval_id: string): Promise<void> => {
     const owner = new Postgres({ connectionString: office.app.database.owner_url })
     await owner.connect()
-    await owner.query('UPDATE agents SET is_active = false WHERE agent_id = $1', [left.agent_id])
+    await owner.query('UPDATE agents SET is_active = false WHERE agent_id = $1', [agent_id])
     await owner.end()
     await office.app.app.get(ApprovalEndingService).round()
     expect((await office.root.get(`/approvals/${approval_id}`)).body).toMatchObject({
       status: 'cancelled',
       decision_by: 'system',
     })
+  }
+
+  it('takes grants back also when nobody is left who ended the agent', async () => {
+    const left = await office.agent()
+    const approval_id = await pending(left)
+    await approve(approver, approval_id)
+    await expectEndedByWorker(left.agent_id, approval_id)
   })
 
   it('waits on while the agent has another key', async () => {
@@ -404,18 +409,9 @@ describe('using what was granted', () => {
     await until(async () => ((await statuses()).has('pending') ? null : true))
     expect(await statuses()).toEqual(new Set(['cancelled']))
 
-    // As a process leaves it that ends after the commit: found by whoever looks next.
     const left = await office.agent()
     const approval_id = await pending(left)
-    const owner = new Postgres({ connectionString: office.app.database.owner_url })
-    await owner.connect()
-    await owner.query('UPDATE agents SET is_active = false WHERE agent_id = $1', [left.agent_id])
-    await owner.end()
-    await office.app.app.get(ApprovalEndingService).round()
-    expect((await office.root.get(`/approvals/${approval_id}`)).body).toMatchObject({
-      status: 'cancelled',
-      decision_by: 'system',
-    })
+    await expectEndedByWorker(left.agent_id, approval_id)
   })
 
   it('stops with a kill switch of its scope, and what was granted is denied', async () => {
