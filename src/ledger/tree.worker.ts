@@ -69,8 +69,8 @@ export class TreeWorker implements OnApplicationBootstrap {
     this.loop.start(0)
   }
 
-  /** Brings every log's tree up to its present size. True when there was anything to do. */
-  async round(): Promise<boolean> {
+  /** Brings every log's tree up to its present size. */
+  async round(): Promise<void> {
     const behind = await treeQueries.selectBehind(this.database.background, LOGS_A_ROUND)
     for (const { org_id, epoch } of behind) {
       try {
@@ -88,7 +88,6 @@ export class TreeWorker implements OnApplicationBootstrap {
         await checkpointQueries.insertHalt(this.database.background, org_id, epoch, halt)
       }
     }
-    return behind.length > 0
   }
 
   /** Between two transactions; tests fail here. */

@@ -6,6 +6,7 @@
 import { isUuid } from '../ids.js'
 import { type Cut, HOLE, isOnce, Knife, PLAIN } from './knife.js'
 import { type Stated, statedIn } from './projections.js'
+import { TS } from './read-entry.js'
 
 /**
  * Between the columns of a line, and in the place of one that is empty. No text that is stated has either: so a line
@@ -15,7 +16,6 @@ export const SEPARATOR = '\u001f'
 export const EMPTY = '\u001e'
 
 const CONTROL = /\p{Cc}/u
-const TS = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 /** Under a kilobyte each. */
 const MOST_FORMS = 1_000
 

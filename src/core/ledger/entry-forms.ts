@@ -8,14 +8,13 @@ import { isUuid, uuidTime } from '../ids.js'
 import { ENTRY_HEAD, ENTRY_TAIL, type EntryLine } from './bundle.js'
 import { type HashTools, isTooLarge, leafOf, openingFault } from './check-entry.js'
 import { type Cut, HOLE, isOnce, Knife, PLAIN } from './knife.js'
-import type { ReadEntry } from './read-entry.js'
+import { type ReadEntry, TS } from './read-entry.js'
 
 /** Some kilobytes each. */
 const MOST_FORMS = 1_000
 
 const PAYLOAD = ',"payload":'
 
-const TS = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 const C = /^[\w-]{43}$/
 /** Quotes of the entry are escaped in its line. */
 const KNIFE = new Knife('\\"')

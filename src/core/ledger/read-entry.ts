@@ -58,7 +58,8 @@ export const logOf = (origin: string): string => origin.replace(/\/e[1-9]\d{0,9}
 const EPOCH = /\/e([1-9]\d{0,9})$/
 export const epochOf = (origin: string): number => Number(EPOCH.exec(origin)?.[1] ?? NaN)
 
-const TS = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
+/** A time as entries write it. */
+export const TS = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 const EVENT = /^[a-z_]+(\.[a-z_]+)+$/
 
 type Members = Readonly<Record<string, unknown>>
