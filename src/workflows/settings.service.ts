@@ -20,11 +20,14 @@ import { lockSettings, selectAsking } from './workflows.queries.js'
 const MAX_WAITING_PER_AGENT = 100
 const MAX_WAITING = 10_000
 
-export interface AskingTerms {
-  readonly risk: RiskChoice
-  /** How many requests of one agent may wait at once, and how many of all. */
+/** How many requests of one agent may wait at once, and how many of all. */
+interface Limits {
   readonly max_waiting_per_agent: number
   readonly max_waiting: number
+}
+
+export interface AskingTerms extends Limits {
+  readonly risk: RiskChoice
 }
 
 /** What an organization has settled about asking people, apart from its workflows. */
@@ -84,8 +87,7 @@ export class ApprovalSettingsService {
     const level = (row?.risk_level ?? null) as RiskLevel | null
     return {
       risk: { level, workflow: workflowsOf(row?.risk_workflows)[classOf(level)] },
-      max_waiting_per_agent: row?.max_waiting_per_agent ?? MAX_WAITING_PER_AGENT,
-      max_waiting: row?.max_waiting ?? MAX_WAITING,
+      ...limitsOf(row),
     }
   }
 
@@ -93,8 +95,7 @@ export class ApprovalSettingsService {
     const row = await tx.approvalSettings.findUnique({ where: { org_id } })
     return {
       approve_on_timeout: row?.approve_on_timeout ?? false,
-      max_waiting_per_agent: row?.max_waiting_per_agent ?? MAX_WAITING_PER_AGENT,
-      max_waiting: row?.max_waiting ?? MAX_WAITING,
+      ...limitsOf(row),
       risk_workflows: workflowsOf(row?.risk_workflows),
     }
   }
@@ -110,6 +111,11 @@ export class ApprovalSettingsService {
     if (errors.length > 0) throw new Problem('validation_failed', { errors })
   }
 }
+
+const limitsOf = (row: { [limit in keyof Limits]: number | null } | null): Limits => ({
+  max_waiting_per_agent: row?.max_waiting_per_agent ?? MAX_WAITING_PER_AGENT,
+  max_waiting: row?.max_waiting ?? MAX_WAITING,
+})
 
 // The parser of what `put` alone has written; what was shipped later than it was written is as shipped.
 const workflowsOf = (stored: unknown): RiskWorkflows => ({
