@@ -1,5 +1,27 @@
 import type { Tx } from '../platform/database/database.service.js'
-import type { PolicyVersionSummary } from './policies.dto.js'
+import type { PolicyVersion, PolicyVersionSummary } from './policies.dto.js'
+
+/** What a version says besides its rules. */
+type VersionRow = Pick<
+  PolicyVersion,
+  'policy_id' | 'version' | 'sha256' | 'rollback_of' | 'created_at' | 'created_by'
+>
+
+/**
+ * A new version with its rules as JSON text. Prisma's `create` takes ten thousand rules apart, for a quarter of a second
+ * and while the transaction holds the owner; on a loaded machine PostgreSQL ends one that rests for 2 s.
+ */
+export async function insertVersion(
+  tx: Tx,
+  org_id: string,
+  document: string,
+  row: VersionRow,
+): Promise<void> {
+  await tx.$executeRaw`
+    INSERT INTO policy_versions (org_id, policy_id, version, document, sha256, rollback_of, created_at, created_by)
+    VALUES (${org_id}, ${row.policy_id}, ${row.version}, ${document}::jsonb, ${row.sha256}, ${row.rollback_of},
+            ${row.created_at}, ${row.created_by})`
+}
 
 /** Versions of a policy, newest first, without their rules: these are counted in the database and stay there. */
 export function selectVersions(

@@ -17,7 +17,7 @@ import { TeamsService } from '../teams/teams.service.js'
 import { WorkflowsService } from '../workflows/workflows.service.js'
 import type { Policy, PolicyVersion, PolicyVersionSummary } from './policies.dto.js'
 import { nameOf, type PolicyOwner } from './policies.owner.js'
-import { lockOrganization, selectVersions } from './policies.queries.js'
+import { insertVersion, lockOrganization, selectVersions } from './policies.queries.js'
 
 /** Larger documents are named in their entry by digest and version only. */
 const MAX_RECORDED_BYTES = 256 * 1024
@@ -29,6 +29,11 @@ type DocumentJson = { readonly [list: string]: Json }
 interface Content {
   readonly document: DocumentJson
   readonly sha256: string
+}
+
+/** Content that may become a version, with the canonical text that its digest is of. */
+interface NewContent extends Content {
+  readonly text: string
 }
 
 /** The current version of a policy. */
@@ -163,7 +168,7 @@ export class PoliciesService {
     principal: Principal,
     { owner, subject, raises }: Held,
     current: Current | null,
-    { document, sha256 }: Content,
+    { document, sha256, text }: NewContent,
     rollback_of: number | null,
   ): Promise<Policy> {
     if (current?.sha256 === sha256) return view(owner, current)
@@ -177,8 +182,13 @@ export class PoliciesService {
       update: { version, updated_at: now },
     })
     const created_by = actorOf(principal).id
-    await tx.policyVersion.create({
-      data: { org_id, policy_id, version, document, sha256, rollback_of, created_at: now, created_by },
+    await insertVersion(tx, org_id, text, {
+      policy_id,
+      version,
+      sha256,
+      rollback_of,
+      created_at: now,
+      created_by,
     })
     const op = rollback_of === null ? 'updated' : 'rolled_back'
     await this.ledger.append(tx, principal, {
@@ -209,11 +219,12 @@ const ownedBy = (org_id: string, owner: PolicyOwner) => ({
 })
 
 /** Compiles a document, so that none is stored that cannot be decided with, and gives it its canonical form. */
-function contentOf(source: unknown, workflows: ReadonlySet<string>): Content {
+function contentOf(source: unknown, workflows: ReadonlySet<string>): NewContent {
   const compiled = compilePolicy(source, { isZone, isWorkflow: (name) => workflows.has(name) })
   if (!compiled.ok) throw new Problem('validation_failed', { errors: compiled.errors.slice(0, MAX_ERRORS) })
   const document = json(canonicalDocument(source))
-  return { document, sha256: hash('sha256', canonicalize(document), 'hex') }
+  const text = canonicalize(document)
+  return { document, text, sha256: hash('sha256', text, 'hex') }
 }
 
 async function findCurrent(tx: Tx, { org_id }: Principal, owner: PolicyOwner): Promise<Current | null> {
