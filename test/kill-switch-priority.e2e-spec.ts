@@ -9,6 +9,8 @@ import { until } from './support/proofs.js'
 /** Stopping has priority: it waits for nothing that others hold. */
 let office: Office
 let owner: Postgres
+/** Sees what another transaction of `owner` waits for. */
+let watcher: Postgres
 
 beforeAll(async () => {
   office = await Office.open({
@@ -16,8 +18,11 @@ beforeAll(async () => {
   })
   owner = new Postgres({ connectionString: office.app.database.owner_url })
   await owner.connect()
+  watcher = new Postgres({ connectionString: office.app.database.owner_url })
+  await watcher.connect()
 })
 afterAll(async () => {
+  await watcher?.end()
   await owner?.end()
   await office?.close()
 })
@@ -68,12 +73,10 @@ it('stops the organization while another one waits to stop an agent that somebod
   const agent = await office.agent()
   await owner.query('BEGIN')
   await owner.query('SELECT 1 FROM agents WHERE agent_id = $1 FOR UPDATE', [agent.agent_id])
-  const watcher = new Postgres({ connectionString: office.app.database.owner_url })
-  await watcher.connect()
   const activate = (body: object) => office.root.post('/kill-switch/activate', { reason: 'now', ...body })
   const narrow = activate({ scope: 'agent', target: agent.agent_id })
   try {
-    const waiting = `SELECT pid FROM pg_stat_activity WHERE query LIKE '%FROM hold_kill_target%' AND wait_event_type = 'Lock'`
+    const waiting = `SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT stop_at_once%' AND wait_event_type = 'Lock'`
     const pids = await until(async () => {
       const { rows } = await watcher.query<{ pid: number }>(waiting)
       return rows.length > 0 ? rows.map(({ pid }) => pid) : null
@@ -84,11 +87,57 @@ it('stops the organization while another one waits to stop an agent that somebod
     expect(await ask(agent, { action: 'read:file' })).toMatchObject({ code: 'kill_switch_active' })
   } finally {
     await owner.query('ROLLBACK')
-    await watcher.end()
   }
   expect((await narrow).status).toBe(200)
   const end = { scope: 'organization', reason: 'over' }
   expect((await office.root.post('/kill-switch/deactivate', end)).status).toBe(200)
+})
+
+/** Waits until somebody waits for a lock to stop something. */
+const waitsToStop = () =>
+  until(async () => {
+    const waiting = `SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT stop_at_once%' AND wait_event_type = 'Lock'`
+    return (await watcher.query(waiting)).rowCount === 1 || null
+  })
+
+it.each(['agent', 'key'] as const)('stops an %s in one statement that is a transaction', async (scope) => {
+  const agent = await office.agent()
+  const transactions = jest.spyOn(office.app.app.get(Database), 'withOrg')
+  try {
+    const kill = { scope, target: scope === 'agent' ? agent.agent_id : agent.key_id, reason: 'now' }
+    expect((await office.root.post('/kill-switch/activate', kill)).status).toBe(200)
+    expect(transactions.mock.calls.filter(([principal]) => 'kind' in principal)).toEqual([])
+  } finally {
+    transactions.mockRestore()
+  }
+  expect(await ask(agent, { action: 'read:file' })).toMatchObject({ code: 'kill_switch_active' })
+})
+
+it('writes nothing of a switch whose agent has changed since it was seen, and then looks again', async () => {
+  const agent = await office.agent()
+  await owner.query('BEGIN')
+  const raise = `UPDATE agent_config SET version = version + 1, changed_xid = pg_current_xact_id() WHERE agent_id = $1`
+  await owner.query('SELECT FROM agents WHERE agent_id = $1 FOR UPDATE', [agent.agent_id])
+  const kill = { scope: 'agent', target: agent.agent_id, reason: 'now' }
+  const stopped = office.root.post<{ kill_id: string }>('/kill-switch/activate', kill)
+  try {
+    await waitsToStop()
+    await owner.query(raise, [agent.agent_id])
+  } finally {
+    await owner.query('COMMIT')
+  }
+  expect(await stopped).toMatchObject({ status: 200, body: { state: 'active' } })
+  const { rows } = await owner.query<{ id: string; named: number; version: number }>(
+    `SELECT e.e #>> '{kill,id}' AS id, (e.e #>> '{config,agent}')::float8 AS named, c.version::float8 AS version
+     FROM ledger.ledger_entry, LATERAL (SELECT convert_from(entry, 'UTF8')::jsonb) AS e (e)
+     JOIN agent_config c ON c.agent_id = e.e #>> '{subject,agent_id}' WHERE type = 'kill' AND c.agent_id = $1`,
+    [agent.agent_id],
+  )
+  expect(rows).toEqual([
+    { id: (await stopped).body.kill_id, named: rows[0]?.version, version: rows[0]?.version },
+  ])
+  const { rowCount } = await owner.query('SELECT FROM kill_switches WHERE agent_id = $1', [agent.agent_id])
+  expect(rowCount).toBe(1)
 })
 
 it('does not wait for who holds what it will cancel, and that is cancelled afterwards', async () => {

@@ -5,6 +5,7 @@ import { SYSTEM, type SystemActor } from '../ledger/ledger.service.js'
 import type { Principal } from '../platform/access/principal.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { KillAftermathService } from './aftermath.service.js'
+import { KillAtOnceService } from './at-once.service.js'
 import { stopping } from './insist.js'
 import * as queries from './kill-switch.queries.js'
 import { KillSwitchRecords } from './records.service.js'
@@ -17,6 +18,7 @@ export class DrillSwitchService {
   constructor(
     private readonly database: Database,
     private readonly records: KillSwitchRecords,
+    private readonly at_once: KillAtOnceService,
     private readonly aftermath: KillAftermathService,
   ) {}
 
@@ -40,8 +42,13 @@ export class DrillSwitchService {
       }
       await this.records.start(tx, principal, found, 'agent', kill)
     }
-    // As an ordinary switch: holding the agent comes first.
-    await stopping(this.database, () => this.database.withOrg(principal, activate, { enters: true }))
+    // As an ordinary switch: at once, else in a transaction, in which holding the agent comes first.
+    await stopping(
+      this.database,
+      async () =>
+        (await this.at_once.activate(principal, 'agent', agent_id, kill)) ??
+        this.database.withOrg(principal, activate, { enters: true }),
+    )
     const { org_id } = principal
     this.aftermath.follow({ org_id, kill_id, scope: 'agent', target: agent_id }, principal)
   }

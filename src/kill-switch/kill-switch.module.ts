@@ -4,6 +4,7 @@ import { LedgerModule } from '../ledger/ledger.module.js'
 import { Database } from '../platform/database/database.service.js'
 import { Statistics } from '../platform/health/statistics.js'
 import { Metrics } from '../platform/metrics/metrics.js'
+import { KillAtOnceService } from './at-once.service.js'
 import { KillSwitchController } from './kill-switch.controller.js'
 import { countActive } from './kill-switch.queries.js'
 import { DrillSwitchService } from './drill.switch.service.js'
@@ -20,6 +21,7 @@ type NestMiddlewareFunction = (request: unknown, response: unknown, next: () => 
   providers: [
     DrillSwitchService,
     KillAftermathService,
+    KillAtOnceService,
     KillReleaseService,
     KillSwitchRecords,
     KillSwitchService,

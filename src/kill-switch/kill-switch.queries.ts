@@ -1,8 +1,10 @@
-import type { Pool } from 'pg'
+import type { Pool, PoolClient } from 'pg'
 import type { Subject } from '../core/ledger/entry.js'
 import type { KillScope } from '../core/policy/stages/kill.js'
 import { Prisma } from '../generated/prisma/client.js'
+import type { PreparedEntry, Seen } from '../ledger/ledger.service.js'
 import type { Tx } from '../platform/database/database.service.js'
+import { errorField } from '../platform/http/error-code.js'
 import type { TargetColumns } from './kill-target.js'
 
 /** The agent, held until the commit as by whoever changes it, named as entries do. */
@@ -60,6 +62,70 @@ export async function holdTarget(
       ? undefined
       : { agent_id: subject_agent_id, environment: subject_environment, team: subject_team }
   return { is_there, subject, active: active.kill_id === null ? undefined : active }
+}
+
+/** A target that is there and not stopped, and what the entry of a switch for it is made from. */
+export type SeenTarget = Seen & Pick<HeldTarget, 'subject'>
+
+/** Looks at a target without a lock; null: there is nothing of that name, or a switch is active. Not for the installation. */
+export async function seeTarget(
+  client: PoolClient,
+  org_id: string,
+  scope: KillScope,
+  target: string | null,
+): Promise<SeenTarget | null> {
+  type Row = Seen['head'] & Pick<Seen, 'agent'> & Omit<Subject, 'agent_id'> & { agent_id: string | null }
+  const { rows } = await client.query<Row>({
+    name: 'see_kill_target',
+    text: `SELECT subject_agent_id AS agent_id, subject_environment AS environment, subject_team AS team,
+                  agent::float8, origin, organization::float8, installation::float8
+           FROM see_kill_target($1, $2, $3)`,
+    values: [org_id, scope, target],
+  })
+  const [row] = rows
+  if (!row) return null
+  const { agent_id, environment, team, agent, ...head } = row
+  return { head, agent, subject: agent_id === null ? undefined : { agent_id, environment, team } }
+}
+
+/** SQLSTATE of `stop_at_once`: what is to be stopped is not as it was seen. */
+const MOVED = 'AG004'
+
+/**
+ * Writes a switch with its entry and everything that follows from it, in one statement that is a transaction.
+ * @returns false, with nothing written, when the target, its switches or a version are not as they were seen
+ */
+export async function stopAtOnce(
+  client: PoolClient,
+  { org_id, scope, target }: { org_id: string; scope: KillScope; target: string | null },
+  kill: NewKill,
+  { id, ts, versions, entry }: PreparedEntry,
+): Promise<boolean> {
+  try {
+    await client.query({
+      name: 'stop_at_once',
+      text: 'SELECT stop_at_once($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)::text AS stopped',
+      values: [
+        org_id,
+        scope,
+        target,
+        kill.kill_id,
+        kill.reason,
+        kill.activated_by,
+        kill.activated_at,
+        id,
+        ts,
+        versions.installation,
+        versions.organization,
+        versions.agent ?? null,
+        entry,
+      ],
+    })
+    return true
+  } catch (error) {
+    if (errorField(error, 'code') === MOVED) return false
+    throw error
+  }
 }
 
 export interface KillRow extends TargetColumns {

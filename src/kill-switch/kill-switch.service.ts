@@ -8,6 +8,7 @@ import type { Principal } from '../platform/access/principal.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { DEFAULT_LIMIT, type Listed } from '../platform/http/page.dto.js'
 import { KillAftermathService } from './aftermath.service.js'
+import { KillAtOnceService } from './at-once.service.js'
 import { stopping } from './insist.js'
 import type { ActivateKillSwitch, KillSwitch, ListKillSwitches } from './kill-switch.dto.js'
 import * as queries from './kill-switch.queries.js'
@@ -29,6 +30,7 @@ export class KillSwitchService {
   constructor(
     private readonly database: Database,
     private readonly records: KillSwitchRecords,
+    private readonly at_once: KillAtOnceService,
     private readonly aftermath: KillAftermathService,
   ) {}
 
@@ -38,11 +40,7 @@ export class KillSwitchService {
    */
   async activate(principal: Principal, body: ActivateKillSwitch): Promise<KillSwitch> {
     const { scope, target } = body
-    const { kill, made } = await stopping(this.database, () =>
-      this.database.withOrg(principal, (tx) => this.activateIn(tx, principal, body), {
-        enters: scope !== 'installation', // by holding the target, which comes first
-      }),
-    )
+    const { kill, made } = await stopping(this.database, () => this.activateOnce(principal, body))
     const { kill_id } = kill
     if (made) {
       this.logger.warn({ kill_id, scope, target, by: actorOf(principal) }, 'a kill switch was activated')
@@ -54,13 +52,29 @@ export class KillSwitchService {
       : view(kill)
   }
 
+  private async activateOnce(
+    principal: Principal,
+    body: ActivateKillSwitch,
+  ): Promise<{ kill: queries.KillRow; made: boolean }> {
+    const { scope, target } = body
+    const kill = await this.at_once.activate(principal, scope, target, this.fresh(principal, body))
+    if (kill) return { kill, made: true }
+    return this.database.withOrg(principal, (tx) => this.activateIn(tx, principal, body), {
+      enters: scope !== 'installation', // by holding the target, which comes first
+    })
+  }
+
+  private fresh(principal: Principal, { reason }: ActivateKillSwitch): queries.NewKill {
+    return this.records.make(principal, makeId('kil_', randomBytes(ID_BYTES)), reason)
+  }
+
   private async activateIn(
     tx: Tx,
     principal: Principal,
     body: ActivateKillSwitch,
   ): Promise<{ kill: queries.KillRow; made: boolean }> {
-    const { scope, target, reason } = body
-    const kill = this.records.make(principal, makeId('kil_', randomBytes(ID_BYTES)), reason)
+    const { scope, target } = body
+    const kill = this.fresh(principal, body)
     let found = await this.records.hold(tx, principal, scope, target, kill)
     const { active } = found
     if (active && !isDrill(active)) return { kill: active, made: false }

@@ -8,7 +8,14 @@ import type { Tx } from '../platform/database/database.service.js'
 import type { DeactivateKillSwitch } from './kill-switch.dto.js'
 import * as queries from './kill-switch.queries.js'
 import { missing } from './kill-switch.view.js'
-import { assertReached, type Found, readTarget, storedTarget, targetOf } from './kill-target.js'
+import {
+  assertReached,
+  type Found,
+  readTarget,
+  storedTarget,
+  type TargetColumns,
+  targetOf,
+} from './kill-target.js'
 
 /** Switches in the database, each change with its entry, in the caller's transaction. */
 @Injectable()
@@ -83,7 +90,7 @@ export class KillSwitchRecords {
     scope: KillScope,
     kill: queries.NewKill,
   ): Promise<queries.KillRow> {
-    const row = { scope, ...columns, ...kill, ...NOT_ENDED }
+    const row = startedRow(scope, columns, kill)
     await this.record(tx, principal, 'activated', row, subject, kill.reason)
     return row
   }
@@ -114,23 +121,39 @@ export class KillSwitchRecords {
     tx: Tx,
     principal: Principal | SystemActor,
     op: 'activated' | 'deactivated',
-    row: Pick<
-      queries.KillRow,
-      'kill_id' | 'scope' | 'environment' | 'team' | 'agent_id' | 'key_id' | 'action'
-    >,
+    row: TargetColumns & Pick<queries.KillRow, 'kill_id' | 'scope'>,
     subject: Subject | undefined,
     reason: string,
   ): Promise<void> {
-    const { kill_id: id, scope } = row
-    const target = targetOf(row)
     await this.ledger.append(tx, principal, {
-      event: `kill_switch.${op}` as const,
-      kill: { id, op, scope, ...(target !== null && { target }), reason },
-      ...(subject && { subject }),
-      raises: raisedBy(scope, subject),
+      ...changeOf(op, row, subject, reason),
+      raises: raisedBy(row.scope, subject),
     })
   }
 }
+
+/** What the entry of a switch says. */
+export function changeOf(
+  op: 'activated' | 'deactivated',
+  row: TargetColumns & Pick<queries.KillRow, 'kill_id' | 'scope'>,
+  subject: Subject | undefined,
+  reason: string,
+) {
+  const { kill_id: id, scope } = row
+  const target = targetOf(row)
+  return {
+    event: `kill_switch.${op}` as const,
+    kill: { id, op, scope, ...(target !== null && { target }), reason },
+    ...(subject && { subject }),
+  }
+}
+
+/** A switch that nobody has ended. */
+export const startedRow = (
+  scope: KillScope,
+  columns: TargetColumns,
+  kill: queries.NewKill,
+): queries.KillRow => ({ scope, ...columns, ...kill, ...NOT_ENDED })
 
 const NOT_ENDED = {
   release_by: null,

@@ -67,6 +67,16 @@ export type HotEntry = Omit<queries.AppendRow, 'payload' | 'entry'> & {
   readonly sealed: SealedPayload | null
 }
 
+/** What an entry of a change is made from, seen before the statement that writes both. */
+export interface Seen {
+  readonly head: queries.Head
+  /** The version of the agent whose configuration the change raises; null when it raises the organization's. */
+  readonly agent: number | null
+}
+
+/** An entry for a statement that makes its change as well, and the versions that it names. */
+export type PreparedEntry = Pick<queries.AppendRow, 'id' | 'ts' | 'versions' | 'entry'>
+
 /** Where an entry that was placed in a transaction came to stand; known when the transaction has committed. */
 export interface Placed {
   index: number | null
@@ -149,6 +159,28 @@ export class LedgerService {
     const placed: Placed = { index: null }
     this.collect(tx, { row: { ...entry, entry: bytes, payload }, placed })
     return placed
+  }
+
+  /**
+   * The entry of a change, for one statement that makes the change and calls `ledger.ledger_append`, by which the versions
+   * in the entry are compared under the head lock: one that has moved since it was seen refuses both. Without a payload.
+   * `tellRaised` follows the commit.
+   */
+  async prepare(
+    principal: Principal,
+    change: Extract<Change, { kill: unknown }>,
+    { head, agent }: Seen,
+  ): Promise<PreparedEntry> {
+    const { org_id } = principal
+    const agents = new Map<string, number>()
+    if (agent !== null && change.subject) agents.set(change.subject.agent_id, agent + 1)
+    return this.rowOf(org_id, head, agent === null, agents, { principal, change })
+  }
+
+  /** What a statement with a prepared entry has raised, after its commit. */
+  tellRaised(org_id: string, agent_id: string | null): void {
+    this.tellAppended(org_id)
+    this.announce({ org_id, agent_id })
   }
 
   private collect(tx: Tx, draft: Collected): void {

@@ -225,6 +225,25 @@ export class Database implements OnApplicationBootstrap {
     }
   }
 
+  /**
+   * Statements that are each a transaction of their own and set `app.org_id` themselves, in a function: a change that is
+   * one statement costs one round trip. Until they do, row-level security shows nothing. On the connection that is kept for
+   * stopping, or on an ordinary one while that is in use, without standing in line. Raw SQL, in `*.queries.ts` only.
+   */
+  async withUrgentClient<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
+    const client = await (this.urgent < URGENT ? this.urgentAppPool : this.appPool).connect()
+    this.urgent++
+    let broken = true
+    try {
+      const value = await work(client)
+      broken = false
+      return value
+    } finally {
+      this.urgent--
+      client.release(broken)
+    }
+  }
+
   private async inTurn<T>(work: () => Promise<T>): Promise<T> {
     if (this.urgency.getStore()) return work()
     const giveBack = await this.slots.take()
