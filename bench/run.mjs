@@ -5,6 +5,7 @@
 //   BENCH_PARTS=throughput,open,sizes,batches,ledger,memory,sharing   which parts (default: all)
 //   BENCH_QUICK=1        short rounds and a small log: to see that it works
 //   BENCH_ONLY=lane      in the first part, only these subjects
+//   BENCH_FLOODS=…       in the last part, only these floods: single requests,batches of 100
 //   BENCH_OUT=-          only print
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -34,7 +35,7 @@ const SETTINGS = {
     entries: Number(process.env.BENCH_ENTRIES ?? (quick ? 250_000 : 5_000_000)),
   },
   memory: { seconds: seconds * 6 },
-  sharing: { rounds: quick ? 2 : 10 },
+  sharing: { rounds: quick ? 2 : 10, kinds: process.env.BENCH_FLOODS?.split(',') },
 }
 
 const wanted = process.env.BENCH_PARTS?.split(',') ?? Object.keys(SETTINGS)
