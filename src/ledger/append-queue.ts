@@ -1,7 +1,7 @@
 import type { Pool, PoolClient } from 'pg'
 import { Problem } from '../core/problems.js'
 import { type Begun, Overdue } from '../platform/clock/overdue.js'
-import { FairQueue } from './fair-queue.js'
+import { FairQueue, type Taken } from './fair-queue.js'
 import { type AppendResult, type AppendRow, appendBatch, OUTCOME, selectIndexes } from './ledger.queries.js'
 
 export type AppendOutcome =
@@ -50,6 +50,8 @@ const COST_BYTES = 16 * 1024
 
 const SWEEP_MS = 100
 const RETRIES = 3
+/** Who had little to append so lately may come again. */
+const LITTLE_MS = 1_000
 
 /** What is appended whole or not at all: nearly always one entry, else a group. */
 interface Item {
@@ -90,6 +92,10 @@ export class AppendQueue {
   private readonly contended = new Set<string>()
   private readonly outstanding: Overdue<Item>
   private flushing = 0
+  /** Of them, batches of an organization that has much to append. */
+  private large = 0
+  /** When organizations that have little were served last. */
+  private little_at = -Infinity
   private due = false
   private closed = false
 
@@ -149,9 +155,11 @@ export class AppendQueue {
       const batch = this.take()
       if (!batch) return
       this.flushing++
+      if (batch.large) this.large++
       void this.flush(batch.items, batch.alone).finally(() => {
         for (const org_id of batch.orgs) this.busy.delete(org_id)
         this.flushing--
+        if (batch.large) this.large--
         this.pumpSoon()
       })
     }
@@ -168,17 +176,28 @@ export class AppendQueue {
   }
 
   /** The next batch; an organization whose head somebody held goes alone and waits for it. */
-  private take(): { items: Item[]; orgs: string[]; alone: boolean } | null {
-    const batch = this.waiting.take(this.options.max_batch, (org_id) => {
-      if (this.busy.has(org_id)) return 'not_now'
-      return this.contended.has(org_id) ? 'alone' : 'with_others'
-    })
+  private take(): Taken<Item> | null {
+    const now = performance.now()
+    const batch = this.waiting.take(
+      this.options.max_batch,
+      (org_id) => {
+        if (this.busy.has(org_id)) return 'not_now'
+        return this.contended.has(org_id) ? 'alone' : 'with_others'
+      },
+      this.mayBeLarge(now),
+    )
     if (batch.orgs.length === 0) return null
+    if (!batch.large) this.little_at = now
     for (const org_id of batch.orgs) {
       this.busy.add(org_id)
       this.contended.delete(org_id)
     }
     return { ...batch, items: batch.items.filter((item) => !item.settled) }
+  }
+
+  /** One flusher is left to those who have little to append, as long as there are any. */
+  private mayBeLarge(now: number): boolean {
+    return this.large < Math.max(1, this.options.flushers - 1) || now - this.little_at > LITTLE_MS
   }
 
   /** Appends one batch and settles every item of it, or puts it back in its queue. Never throws. */

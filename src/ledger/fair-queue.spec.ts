@@ -25,12 +25,33 @@ const counts = (items: readonly Item[]): Record<string, number> => {
 beforeEach(() => (now = 0))
 
 it('gives everybody who waits an equal share of a batch, and what they leave to the others', () => {
-  const queue = filled(70)
+  const queue = filled(16)
   for (let i = 0; i < 3; i++) queue.push(item('b'))
-  for (let i = 0; i < 30; i++) queue.push(item('c'))
-  expect(counts(queue.take(30, all).items)).toEqual({ flood: 14, b: 3, c: 13 })
+  for (let i = 0; i < 12; i++) queue.push(item('c'))
+  expect(counts(queue.take(20, all).items)).toEqual({ flood: 9, b: 3, c: 8 })
   queue.push(item('b'))
-  expect(counts(queue.take(30, all).items)).toMatchObject({ b: 1 })
+  expect(counts(queue.take(20, all).items)).toMatchObject({ b: 1 })
+})
+
+it('appends by itself who has much, in its turn, and leaves it out where that is to be', () => {
+  const queue = filled(70)
+  queue.push(item('flood', 100))
+  for (const org of ['b', 'c']) for (let i = 0; i < 3; i++) queue.push(item(org))
+  expect(queue.take(512, all, false)).toMatchObject({ orgs: ['b', 'c'], large: false })
+  queue.push(item('b'))
+  const first = queue.take(512, all)
+  expect(first).toMatchObject({ orgs: ['flood'], large: true })
+  expect(counts(first.items)).toEqual({ flood: 70 }) // the group would make it more than a turn
+  queue.push(item('flood'))
+  expect(queue.take(512, all)).toMatchObject({ orgs: ['b'], large: false })
+  expect(queue.take(512, all)).toMatchObject({ orgs: ['flood'], large: true })
+  expect(queue.size).toBe(0)
+})
+
+it('gives who has much a whole batch where nobody else waits', () => {
+  const queue = new FairQueue<Item>({ ...LIMITS, max_queue: 1_000, max_queue_org: 900 })
+  for (let i = 0; i < 600; i++) queue.push(item('flood'))
+  expect(queue.take(512, all).items).toHaveLength(512)
 })
 
 it('control: with fairness off, who came first takes it all', () => {
@@ -58,8 +79,8 @@ it('serves everybody within a few batches, however many wait and however large t
   const queue = new FairQueue<Item>({ ...LIMITS, max_queue: 10_000, max_queue_org: 7_500 })
   for (let org = 0; org < 50; org++) for (let i = 0; i < 4; i++) queue.push(item(`o${org}`, 100))
   const first = new Set<string>()
-  // 5 groups fit a batch: 10 batches reach all 50 organizations once.
-  for (let batch = 0; batch < 10; batch++)
+  // A group of each, one after the other.
+  for (let batch = 0; batch < 50; batch++)
     for (const { org_id } of queue.take(512, all).items) first.add(org_id)
   expect(first.size).toBe(50)
 })

@@ -17,6 +17,11 @@ export interface FairQueueLimits {
   readonly fair: boolean
 }
 
+/** An organization that has more than this waiting is appended by itself: others would wait for all of it. */
+const LARGE = 16
+/** What of it is appended at once while others wait; an item is not divided. */
+const LARGE_TURN = 128
+
 interface Line<T> {
   items: T[]
   cost: number
@@ -26,6 +31,15 @@ interface Line<T> {
 
 /** How an organization may go into the next batch. */
 export type Admission = 'with_others' | 'alone' | 'not_now'
+
+export interface Taken<T> {
+  readonly items: T[]
+  readonly orgs: string[]
+  /** It is of one organization that must go alone. */
+  readonly alone: boolean
+  /** It is of one organization that has much to append. */
+  readonly large: boolean
+}
 
 /**
  * One queue an organization, and turns between them: deficit round robin (Shreedhar and Varghese, 1995) over the cost
@@ -73,24 +87,17 @@ export class FairQueue<T extends Waiting> {
 
   /**
    * The next batch, of at most `max_cost` (an item is never divided, and never larger than that), in turns.
+   * Organizations that have little waiting share a batch; one that has much goes by itself, so that nobody's entry is
+   * answered after a hundred of somebody else's.
    * @param admission asked once an organization; one that must go `alone` goes when it is the first whose turn it is
+   * @param with_large whether an organization that has much waiting may go now
    */
-  take(
-    max_cost: number,
-    admission: (org_id: string) => Admission,
-  ): { items: T[]; orgs: string[]; alone: boolean } {
-    const turn: [string, Line<T>][] = []
-    let alone = false
-    for (const [org_id, line] of this.lines) {
-      const how = admission(org_id)
-      if (how === 'not_now' || (how === 'alone' && turn.length > 0)) continue
-      turn.push([org_id, line])
-      alone = how === 'alone'
-      if (alone || turn.length === max_cost) break
-    }
+  take(max_cost: number, admission: (org_id: string) => Admission, with_large = true): Taken<T> {
+    const { turn, ...how } = this.nextTurn(max_cost, admission, with_large)
     const items: T[] = []
     const orgs = new Set<string>()
-    let room = max_cost
+    let room =
+      how.large && this.lines.size > 1 ? Math.min(max_cost, Math.max(LARGE_TURN, firstCost(turn))) : max_cost
     let open = turn
     while (room > 0 && open.length > 0) {
       // Of what is left: the shares that some did not need are divided again.
@@ -109,7 +116,23 @@ export class FairQueue<T extends Waiting> {
       })
     }
     for (const org_id of orgs) this.toTheEnd(org_id)
-    return { items, orgs: [...orgs], alone }
+    return { items, orgs: [...orgs], ...how }
+  }
+
+  /** Whose turn it is together. */
+  private nextTurn(most: number, admission: (org_id: string) => Admission, with_large: boolean) {
+    const turn: [string, Line<T>][] = []
+    for (const [org_id, line] of this.lines) {
+      const large = this.limits.fair && line.cost > LARGE
+      if (large && !with_large) continue
+      const how = admission(org_id)
+      const alone = how === 'alone'
+      if (how === 'not_now' || ((large || alone) && turn.length > 0)) continue
+      turn.push([org_id, line])
+      if (large || alone) return { turn, alone, large }
+      if (turn.length === most) break
+    }
+    return { turn, alone: false, large: false }
   }
 
   private draw(line: Line<T>, room: number): T[] {
@@ -157,3 +180,6 @@ export class FairQueue<T extends Waiting> {
 
 const waitOf = (line: Line<Waiting> | undefined, now: number): number =>
   now - (line?.items[0]?.queued_at ?? Infinity)
+
+const firstCost = <T extends Waiting>(turn: readonly [string, Line<T>][]): number =>
+  turn[0]?.[1].items[0]?.cost ?? 0
