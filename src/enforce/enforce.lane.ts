@@ -5,11 +5,11 @@ import { Authenticator } from '../platform/access/authenticator.js'
 import type { AgentPrincipal } from '../platform/access/principal.js'
 import { Settings } from '../platform/config/settings.js'
 import type { WithBodyBytes } from '../platform/http/input.interceptor.js'
+import { DEFAULT_BODY_LIMIT } from '../platform/http/body.js'
 import { type Lane, LaneAdapter } from '../platform/http/lane.adapter.js'
 import { Exchange, LaneExchanges } from '../platform/http/lane.exchanges.js'
 import { collectBody, plainRequest } from '../platform/http/lane.request.js'
 import { whenClosed } from '../platform/http/when-closed.js'
-import { parseStrictJson } from '../platform/http/strict-json.js'
 import {
   RateLimiter,
   rateIdentity,
@@ -17,17 +17,33 @@ import {
   type WithRateOutcome,
 } from '../platform/throttling/rate-limiter.js'
 import type { WithTurn } from '../platform/throttling/turn.guard.js'
-import { Turn, Turns } from '../platform/throttling/turns.js'
-import type { EnforceDto } from './enforce.dto.js'
+import { costOf, Turn, Turns } from '../platform/throttling/turns.js'
+import { readBatch, readOne } from './enforce.body.js'
+import { type EnforceDto, MAX_BATCH } from './enforce.dto.js'
 import { EnforceService } from './enforce.service.js'
 
-const PATHS: ReadonlySet<string> = new Set(['/enforce', '/v1/enforce'])
-/** As the recorder calls this route. */
-const ENDPOINT = '/v1/enforce'
+interface Way {
+  /** As the recorder calls this route. */
+  readonly endpoint: string
+  /** Larger bodies take the long way: they are rare, and cost more than what the lane saves. */
+  readonly max_bytes: number
+  /** Questions that may be in one request. */
+  readonly items: number
+}
+
+const ONE: Way = { endpoint: '/v1/enforce', max_bytes: 16 * 1024, items: 1 }
+/** However large: those that wait for their turn, or are told that it does not come, must cost nobody else anything. */
+const BATCH: Way = { endpoint: '/v1/enforce/batch', max_bytes: DEFAULT_BODY_LIMIT, items: MAX_BATCH }
+const WAYS: ReadonlyMap<string, Way> = new Map([
+  ['/enforce', ONE],
+  ['/v1/enforce', ONE],
+  ['/enforce/batch', BATCH],
+  ['/v1/enforce/batch', BATCH],
+])
 
 /**
- * The short way for the ordinary `POST /enforce` (design 5): the same services as `EnforceController`, which is the
- * reference, without router, guards, pipes and interceptors around them.
+ * The short way for the ordinary `POST /enforce` (design 5) and its batches: the same services as
+ * `EnforceController`, which is the reference, without router, guards, pipes and interceptors around them.
  *
  * Whatever is not ordinary goes to Express: another shape, a key that memory does not know, a body that is not the
  * DTO's. So Nest alone says what is wrong with a request, and the lane needs no second set of messages. Nothing is
@@ -48,18 +64,19 @@ export class EnforceLane implements Lane, OnModuleInit {
   onModuleInit(): void {
     const { httpAdapter } = this.host
     const { enforce_lane, metrics_path } = this.settings
-    if (enforce_lane && !PATHS.has(metrics_path) && httpAdapter instanceof LaneAdapter) httpAdapter.open(this)
+    if (enforce_lane && !WAYS.has(metrics_path) && httpAdapter instanceof LaneAdapter) httpAdapter.open(this)
   }
 
   take(request: IncomingMessage, response: ServerResponse, express: RequestListener): void {
-    const plain = plainRequest(request, PATHS)
+    const way = WAYS.get(request.url ?? '')
+    const plain = way && plainRequest(request, Math.min(way.max_bytes, this.settings.max_request_size))
     // Who asks comes first: a stranger's body is not read.
     const principal = plain && this.authenticator.knownAgent(plain.agent_key)
     if (!plain || !principal?.permissions.has('decisions:create')) {
       express(request, response)
       return
     }
-    const exchange = new Exchange(request, response, 'POST', ENDPOINT, plain.request_id)
+    const exchange = new Exchange(request, response, 'POST', way.endpoint, plain.request_id)
     exchange.principal = principal
     exchange.rate = this.limiter.take('enforce', rateIdentity(principal, undefined))
     this.exchanges.begin(exchange)
@@ -72,18 +89,27 @@ export class EnforceLane implements Lane, OnModuleInit {
       if (response.closed) return
       collectBody(request, plain.length, (bytes) => {
         if (exchange.state !== 'open') return
-        const body = readBody(bytes)
-        if (body) void this.decide(exchange, principal, body).finally(() => turn.end())
+        const answered =
+          way === BATCH
+            ? this.answerBatch(exchange, principal, bytes)
+            : this.answerOne(exchange, principal, bytes)
+        if (answered) void answered.finally(() => turn.end())
         else this.handOver(exchange, bytes, turn, express)
       })
     }
-    this.inTurn(exchange, principal, begin)
+    this.inTurn(exchange, principal, costOf(plain.length, way.items, way.max_bytes), begin)
   }
 
   /** Most find room at once, and do not wait for a promise either. */
-  private inTurn(exchange: Exchange, { org_id }: AgentPrincipal, begin: (turn: Turn) => void): void {
+  private inTurn(
+    exchange: Exchange,
+    { org_id }: AgentPrincipal,
+    cost: number,
+    begin: (turn: Turn) => void,
+  ): void {
     try {
-      const turn = this.turns.take(org_id, 1)
+      if (exchange.endpoint === BATCH.endpoint) this.enforce.expectRoom(org_id, MAX_BATCH)
+      const turn = this.turns.take(org_id, cost)
       if (turn instanceof Turn) begin(turn)
       else turn.then(begin, (error: unknown) => this.exchanges.fail(exchange, error))
     } catch (error) {
@@ -91,11 +117,39 @@ export class EnforceLane implements Lane, OnModuleInit {
     }
   }
 
+  /** @returns null when the body is not the DTO's */
+  private answerOne(exchange: Exchange, principal: AgentPrincipal, bytes: Buffer): Promise<void> | null {
+    const body = readOne(bytes)
+    return body && this.decide(exchange, principal, body)
+  }
+
   private async decide(exchange: Exchange, principal: AgentPrincipal, body: EnforceDto): Promise<void> {
     try {
       const answer = await this.enforce.enforce({ ...principal, request_id: exchange.id }, body)
       exchange.facts = { action: body.action, allowed: answer.allowed }
       this.exchanges.answer(exchange, JSON.stringify(answer))
+    } catch (error) {
+      this.exchanges.fail(exchange, error)
+    }
+  }
+
+  /** As `answerOne`. */
+  private answerBatch(exchange: Exchange, principal: AgentPrincipal, bytes: Buffer): Promise<void> | null {
+    const requests = readBatch(bytes)
+    return requests && this.decideBatch(exchange, principal, requests)
+  }
+
+  private async decideBatch(
+    exchange: Exchange,
+    principal: AgentPrincipal,
+    requests: readonly EnforceDto[],
+  ): Promise<void> {
+    try {
+      const rate = this.limiter.takeMore('enforce', rateIdentity(principal, undefined), requests.length - 1)
+      exchange.rate = rate ?? exchange.rate
+      if (rate && !rate.allowed) throw rateProblem(rate)
+      const results = await this.enforce.enforceBatch({ ...principal, request_id: exchange.id }, requests)
+      this.exchanges.answer(exchange, JSON.stringify({ results }))
     } catch (error) {
       this.exchanges.fail(exchange, error)
     }
@@ -110,37 +164,3 @@ export class EnforceLane implements Lane, OnModuleInit {
     express(request, exchange.response)
   }
 }
-
-/** The body when it is what the DTO takes, else null: which mistake it holds is the DTO's to say. */
-function readBody(bytes: Buffer): EnforceDto | null {
-  let body: unknown
-  try {
-    body = parseStrictJson(bytes)
-  } catch {
-    return null // Express reads the same bytes with the same function, and answers what it throws
-  }
-  return isEnforceDto(body) ? body : null
-}
-
-function isEnforceDto(body: unknown): body is EnforceDto {
-  if (!isObject(body)) return false
-  for (const name in body) {
-    const value = body[name]
-    switch (name) {
-      case 'action':
-      case 'resource':
-        if (typeof value !== 'string') return false
-        break
-      case 'arguments':
-      case 'context':
-        if (!isObject(value)) return false
-        break
-      default:
-        return false
-    }
-  }
-  return body.action !== undefined
-}
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -88,6 +88,15 @@ export class EnforceService {
     return this.decideAll(principal, asked)
   }
 
+  /**
+   * Said before a body is read: reading, validating and deciding a hundred items for nothing is what would slow down
+   * everybody else.
+   * @throws Problem `ledger_busy` when so many more entries would find no room in the organization's queue
+   */
+  expectRoom(org_id: string, entries: number): void {
+    if (!this.ledger.hasRoom(org_id, entries)) throw new Problem('ledger_busy', { retry_after: 1 })
+  }
+
   private asked(request: CanonicalRequest, at?: number): Asked {
     return { request, payload: erasableOf(request, at === undefined ? '' : `requests[${at}]: `) }
   }

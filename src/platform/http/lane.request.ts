@@ -1,8 +1,5 @@
 import type { IncomingMessage } from 'node:http'
 
-/** Larger bodies take the long way: they are rare, and cost more than what the lane saves. */
-const MAX_BODY_BYTES = 16 * 1024
-
 const JSON_TYPES: ReadonlySet<string> = new Set([
   'application/json',
   'application/json; charset=utf-8',
@@ -18,12 +15,12 @@ export interface PlainRequest {
 }
 
 /**
- * Reads the headers of `POST <path>` with a short JSON body and one agent key; null for every other shape. It looks
- * at the headers as they came: what is sent twice, or could mean that the body, the caller or the answer is not the
- * ordinary one, is left to Express.
+ * Reads the headers of a POST with a JSON body of at most `max_bytes` and one agent key; null for every other shape.
+ * It looks at the headers as they came: what is sent twice, or could mean that the body, the caller or the answer is
+ * not the ordinary one, is left to Express.
  */
-export function plainRequest(request: IncomingMessage, paths: ReadonlySet<string>): PlainRequest | null {
-  if (request.method !== 'POST' || !paths.has(request.url ?? '')) return null
+export function plainRequest(request: IncomingMessage, max_bytes: number): PlainRequest | null {
+  if (request.method !== 'POST') return null
   const { rawHeaders } = request
   let agent_key: string | undefined
   let type: string | undefined
@@ -65,10 +62,10 @@ export function plainRequest(request: IncomingMessage, paths: ReadonlySet<string
   if (agent_key === undefined || type === undefined || bytes === undefined) return null
   if (!JSON_TYPES.has(type) || !LENGTH.test(bytes)) return null
   const length = Number(bytes)
-  return length <= MAX_BODY_BYTES ? { agent_key, length, request_id } : null
+  return length <= max_bytes ? { agent_key, length, request_id } : null
 }
 
-const LENGTH = /^[1-9]\d{0,4}$/
+const LENGTH = /^[1-9]\d{0,7}$/
 
 /**
  * Gives the body to `done` when all announced bytes have come. Node ends a request whose body falls short as
