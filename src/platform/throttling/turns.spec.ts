@@ -7,6 +7,7 @@ const LIMITS: TurnLimits = {
   least: 2,
   busiest: 1,
   alone_after_ms: 1_000,
+  beside_ms: 900,
   max_waiting: 4,
   max_wait_ms: 100,
   refusal: 'ledger_busy',
@@ -109,6 +110,65 @@ describe('beside others', () => {
     expect(flood.turns.length).toBeGreaterThan(LIMITS.busiest)
   })
 
+  it('whoever was served most has its share again as soon as nobody else asks any more', async () => {
+    const { asker, pass } = world()
+    const [flood, quiet] = [asker('flood'), asker('quiet')]
+    for (let served = 0; served < 20; served++) {
+      quiet.ask(served % 4 === 0 ? 1 : 0)
+      quiet.end()
+      flood.ask(1)
+      flood.end()
+    }
+    flood.ask(4)
+    expect(flood.turns).toHaveLength(LIMITS.busiest)
+    pass(LIMITS.beside_ms + 1)
+    flood.end()
+    await settled()
+    expect(flood.turns.length).toBeGreaterThan(LIMITS.busiest)
+  })
+
+  it('a long turn is followed by a rest as long, while others ask', async () => {
+    const { asker, pass } = world()
+    const [flood, quiet] = [asker('flood'), asker('quiet')]
+    const meanwhile = async () => {
+      quiet.ask(1)
+      quiet.end()
+      await settled()
+    }
+    await meanwhile()
+    flood.ask(2, 10)
+    pass(30)
+    flood.end()
+    pass(29)
+    await meanwhile()
+    expect(flood.turns).toHaveLength(0)
+    pass(1)
+    await meanwhile()
+    expect(flood.turns).toHaveLength(1)
+  })
+
+  it('a rest ends by itself', async () => {
+    const turns = new Turns({ ...LIMITS, max_wait_ms: 60_000 })
+    const [flood, quiet] = [new Asker(turns, 'flood'), new Asker(turns, 'quiet')]
+    quiet.ask(1)
+    quiet.end()
+    flood.ask(2, 10)
+    flood.end()
+    while (flood.turns.length === 0) await settled()
+  })
+
+  it('who asks alone does not rest', async () => {
+    const { asker, pass } = world()
+    const [flood, quiet] = [asker('flood'), asker('quiet')]
+    quiet.ask(1)
+    quiet.end()
+    flood.ask(2, 10)
+    pass(LIMITS.beside_ms + 1)
+    flood.end()
+    await settled()
+    expect(flood.turns).toHaveLength(1)
+  })
+
   it('comes in also when others have filled everything', () => {
     const { asker } = world()
     const [flood, quiet] = [asker('flood'), asker('quiet')]
@@ -154,6 +214,29 @@ describe('beside others', () => {
     one.ask(3)
     await settled()
     expect(one.turns.filter((begun) => begun !== turn)).toHaveLength(2)
+  })
+})
+
+describe('whose turn does not come in time', () => {
+  beforeEach(() => jest.useFakeTimers())
+  afterEach(() => jest.useRealTimers())
+
+  it('is refused a few at a time', async () => {
+    let now = 0
+    const turns = new Turns({ ...LIMITS, max_waiting: 100 }, () => now)
+    const [flood, quiet] = [new Asker(turns, 'flood'), new Asker(turns, 'quiet')]
+    quiet.ask(1)
+    flood.ask(LIMITS.shared / 2 + 80)
+    now += LIMITS.max_wait_ms
+    const refused: number[] = []
+    while (flood.refused < 64) {
+      const before = flood.refused
+      jest.advanceTimersByTime(5)
+      await settled()
+      refused.push(flood.refused - before)
+    }
+    expect(Math.max(...refused)).toBe(6) // a sixteenth of all that wait
+    expect(Math.min(...refused)).toBe(4)
   })
 })
 

@@ -12,6 +12,8 @@ export interface TurnLimits {
   readonly busiest: number
   /** Who was the last to ask, and nobody else for so long, is alone and may have `all`. */
   readonly alone_after_ms: number
+  /** What `busiest` and rests are for: somebody else asked so lately. */
+  readonly beside_ms: number
   /** Requests that one may have waiting; all together four times as many. */
   readonly max_waiting: number
   readonly max_wait_ms: number
@@ -25,12 +27,20 @@ export const TURN_DEFAULTS: TurnLimits = {
   least: 8,
   busiest: 4,
   alone_after_ms: 10_000,
+  beside_ms: 1_000,
   max_waiting: 1_024,
   max_wait_ms: 500,
   refusal: 'ledger_busy',
 }
 
-const SWEEP_MS = 50
+const SWEEP_MS = 5
+/**
+ * So many at least, and a sixteenth of all that wait: a hundred refusals in one go are what others would wait for, and
+ * those who are refused together come again together.
+ */
+const REFUSED_AT_ONCE = 4
+const LONGEST_REST_MS = 100
+const MOST_RESTS = 3
 /** After this long, what was served counts half. */
 const HALF_MS = 1_000
 const COST_BYTES = 16 * 1024
@@ -88,6 +98,8 @@ export class Turns {
   /** What each was served lately, in costs; who was not served lately is not in it. */
   private readonly served = new Map<string, number>()
   private served_all = 0
+  /** Until when who has had a long turn lets others go. */
+  private readonly resting = new Map<string, number>()
   private halved_at = 0
   private open = 0
   private waiting = 0
@@ -138,29 +150,54 @@ export class Turns {
     this.served_all += cost
     line.open += cost
     this.open += cost
+    const long = cost > this.limits.least
+    const began = long ? this.clock() : 0
     return new Turn(() => {
       line.open -= cost
       this.open -= cost
+      if (long) this.rest(line, began)
       this.forget(line)
       this.next()
     })
   }
 
+  /**
+   * After a long turn: whoever else asks has the process for as long, and two others twice as long. What it took, and
+   * not what it costs, because that is what others waited for.
+   */
+  private rest(line: Line, began: number): void {
+    const now = this.clock()
+    const others = Math.min(this.served.size - 1, MOST_RESTS)
+    if (others < 1 || this.aloneFor(line, now) > this.limits.beside_ms) return
+    const rest_ms = Math.min((now - began) * others, LONGEST_REST_MS)
+    this.resting.set(line.name, now + rest_ms)
+    if (line.waiting.length > 0) setTimeout(() => this.next(), rest_ms).unref()
+  }
+
   private admits(line: Line, cost: number, now: number): boolean {
     const own = line.open + cost
     const { all, least } = this.limits
-    // What is larger than a share goes when nothing else of its organization is open.
-    if (own > this.shareOf(line, now) && line.open > 0) return false
+    // What is larger than a share goes when nothing else of its organization is open, and when it has rested.
+    if (own > this.shareOf(line, now) && (line.open > 0 || this.rests(line, now))) return false
     return this.open + cost <= all || (own <= least && this.open + cost <= 2 * all)
   }
 
+  private rests({ name }: Line, now: number): boolean {
+    return now < (this.resting.get(name) ?? -Infinity)
+  }
+
   private shareOf(line: Line, now: number): number {
-    const { all, shared, least, alone_after_ms } = this.limits
-    const others_at = this.last.name === line.name ? this.other_at : this.last.at
-    if (now - others_at > alone_after_ms) return all
-    if (this.isBusiest(line)) return this.limits.busiest
+    const { all, shared, least, alone_after_ms, beside_ms } = this.limits
+    const alone_ms = this.aloneFor(line, now)
+    if (alone_ms > alone_after_ms) return all
+    if (alone_ms <= beside_ms && this.isBusiest(line)) return this.limits.busiest
     // One share is kept for who comes next.
     return Math.max(least, Math.floor(shared / (this.lines.size + 1)))
+  }
+
+  /** How long nobody else has asked. */
+  private aloneFor({ name }: Line, now: number): number {
+    return now - (this.last.name === name ? this.other_at : this.last.at)
   }
 
   /**
@@ -177,6 +214,7 @@ export class Turns {
     if (halvings < 1) return
     this.halved_at = now
     this.served_all = 0
+    for (const [name, until] of this.resting) if (until <= now) this.resting.delete(name)
     for (const [name, cost] of this.served) {
       const left = cost / 2 ** halvings
       if (left < 1) this.served.delete(name)
@@ -203,20 +241,27 @@ export class Turns {
   }
 
   private sweep(): void {
+    this.refuseLate()
+    this.next() // who has become alone has more room
+    if (this.waiting > 0) return
+    clearInterval(this.sweeper)
+    this.sweeper = undefined
+  }
+
+  /** Refuses those whose turn did not come in time, a few at a time: who came together is late together. */
+  private refuseLate(): void {
     const latest = this.clock() - this.limits.max_wait_ms
+    let left = Math.max(REFUSED_AT_ONCE, Math.ceil(this.waiting / REFUSED_AT_ONCE ** 2))
     for (const line of this.queue) {
       let late = 0
-      while ((line.waiting[late]?.since ?? Infinity) <= latest) late++
+      while (late < left && (line.waiting[late]?.since ?? Infinity) <= latest) late++
+      left -= late
       this.waiting -= late
       for (const { refuse } of line.waiting.splice(0, late)) refuse(this.refusal())
       if (line.waiting.length > 0) continue
       this.queue.delete(line)
       this.forget(line)
     }
-    this.next() // who has become alone has more room
-    if (this.waiting > 0) return
-    clearInterval(this.sweeper)
-    this.sweeper = undefined
   }
 
   private refusal(): Problem {
