@@ -79,6 +79,12 @@ it('keeps coming entries for the class that was chosen, and records who chose it
   await proven.root.put('/ledger/retention', { retention_days: 90 })
   expect(await stored()).toBe(rows.length)
   expect((await proven.root.put('/ledger/retention', { retention_days: 91 })).status).toBe(422)
+  // Nor does the database take a class that there is not, whoever asks it.
+  await expect(
+    proven.owner.query(
+      `SELECT ledger.ledger_retention_set('org_default', 91::smallint) FROM set_config('app.org_id', 'org_default', true)`,
+    ),
+  ).rejects.toMatchObject({ code: '23514' })
   expect(await verified()).toMatchObject({ valid: true, total_entries: rows.length })
 })
 
