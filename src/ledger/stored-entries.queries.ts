@@ -135,19 +135,14 @@ export interface StoredRun {
   readonly columns: string | null
 }
 
-const LINE = [
-  'index',
-  'id',
-  "round(date_part('epoch', ts) * 1000)::bigint",
-  'type',
-  'coalesce(agent_id, $5)',
-  'coalesce(action_key, $5)',
-  'coalesce(allowed::text, $5)',
-  'coalesce(decision_id::text, $5)',
-].join(' || $4 || ')
+const LINE = `concat_ws($4, index, id, round(date_part('epoch', ts) * 1000)::bigint, type, coalesce(agent_id, $5),
+  coalesce(action_key, $5), coalesce(allowed::text, $5), coalesce(decision_id::text, $5))`
 
 /**
- * The entries from `from` to below `to`, for who expects nothing wrong with them.
+ * The entries from `from` to below `to`, for who expects nothing wrong with them. The bytes of all are made text at once,
+ * which for each alone costs as much as to read it: a line break is no part of a character, so together they are text
+ * exactly when each is. With the limit PostgreSQL walks along the index instead of sorting what it read; it lets one entry
+ * too many through, because an index that is there twice has to be seen.
  * @throws what `isNoText` when the bytes of one are no text
  */
 export async function selectRun(
@@ -158,9 +153,12 @@ export async function selectRun(
 ): Promise<StoredRun> {
   const { rows } = await client.query<StoredRun>({
     name: 'ledger_run',
-    text: `SELECT string_agg(convert_from(entry, 'UTF8'), E'\\n' ORDER BY index) AS entries,
+    text: `SELECT convert_from(string_agg(entry, '\\x0a'::bytea ORDER BY index), 'UTF8') AS entries,
                   string_agg(${LINE}, E'\\n' ORDER BY index) AS columns
-           FROM ledger.ledger_entry WHERE org_id = $1 AND index >= $2 AND index < $3`,
+           FROM (
+             SELECT * FROM ledger.ledger_entry AS e WHERE org_id = $1 AND index >= $2 AND index < $3
+             ORDER BY e.index LIMIT $3 - $2 + 1
+           ) AS run`,
     values: [org_id, from, to, SEPARATOR, EMPTY],
   })
   return rows[0] ?? { entries: null, columns: null }
