@@ -13,11 +13,13 @@ const QUIET_RATE = 100
 const PHASE_QUESTIONS = 100
 const ROUNDS = sized(6, 30)
 /**
- * Below this the other's p99 stays under a flood. The target is twice its p99 alone (issue 4) and is not reached where
- * flood, service and database share two processors: five to eight times, against fifty without turns. Every report
- * has the figures.
+ * Below this the other's p99 stays under a flood. The target is twice its p99 alone (issue 4); where flood, service and
+ * database share two processors it is one and a half to three times, against fifty without turns (bench/NOTES.md, “A
+ * flood of batches”). Every report has the figures.
  */
 const HELD_MS = 1_000
+/** So many times its median alone is its median beside a flood: about twice. Sharing commits with a flood made it 7. */
+const HELD_TIMES = 5
 /** A quiet organization alone takes this long where other programs hold the processors: nothing is measured then. */
 const BUSY_MS = 100
 
@@ -88,9 +90,15 @@ async function measure(replica: Replica, kind: Kind) {
   } finally {
     flood.end()
   }
-  const figures = { alone: usual(alone), beside: usual(beside), refused: quantile(refused, 0.5) }
+  const figures = {
+    alone: usual(alone),
+    beside: usual(beside),
+    half_alone: quantile(alone.flat(), 0.5),
+    half_beside: quantile(beside.flat(), 0.5),
+    refused: quantile(refused, 0.5),
+  }
   report(
-    `${kind}: p50 ${quantile(alone.flat(), 0.5)} ms alone, ${quantile(beside.flat(), 0.5)} beside; p99 ${figures.alone} alone, ${figures.beside} beside (${quantile(beside.flat(), 0.99)} over all rounds); refused ${refused.join(', ')} of ${PHASE_QUESTIONS} a round; flood ${JSON.stringify(summed(statuses))}`,
+    `${kind}: p50 ${figures.half_alone} ms alone, ${figures.half_beside} beside; p99 ${figures.alone} alone, ${figures.beside} beside (${quantile(beside.flat(), 0.99)} over all rounds); refused ${refused.join(', ')} of ${PHASE_QUESTIONS} a round; flood ${JSON.stringify(summed(statuses))}`,
   )
   return { ...figures, flooded: summed(statuses) }
 }
@@ -111,6 +119,7 @@ it.each(KINDS)("one organization's flood of %s does not reach another", async (k
   else {
     expect(found.refused).toBe(0)
     expect(found.beside).toBeLessThan(HELD_MS)
+    expect(found.half_beside).toBeLessThan(HELD_TIMES * found.half_alone)
   }
   expect(found.flooded['200']).toBeGreaterThan(0) // it has its share
   expect(Object.keys(found.flooded).filter((status) => !['200', '503'].includes(status))).toEqual([])
@@ -122,4 +131,5 @@ it('reaches everybody where requests are worked on as they come (control)', asyn
   const unfair = await fleet.add({ preload: ['test/faults/unfair.cjs'] })
   const found = await measure(unfair, 'batches of 100')
   expect(found.refused > 0 || found.beside > HELD_MS).toBe(true)
+  expect(found.half_beside).toBeGreaterThan(HELD_TIMES * found.half_alone)
 })
