@@ -6,7 +6,7 @@ import { DataKeysService } from '../src/data-keys/data-keys.service.js'
 import { ErasureService } from '../src/erasure/erasure.service.js'
 import { Database } from '../src/platform/database/database.service.js'
 import { TOOLS } from './support/bundle.js'
-import { makeAgent, type ProvenApp, startProvenApp, until } from './support/proofs.js'
+import { decided, makeAgent, type ProvenApp, startProvenApp, until } from './support/proofs.js'
 
 interface Row {
   log_id: string
@@ -35,9 +35,9 @@ const entry = async (log_id: string): Promise<Row> =>
 
 const redactions = async (): Promise<Row[]> => (await proven.root.get<Row[]>('/logs?type=redaction')).body
 
-async function decide(secret: string, agent = proven.agent): Promise<string> {
+function decide(secret: string, agent = proven.agent): Promise<string> {
   const body = { action: 'read', resource: 'file', arguments: { secret }, context: { secret } }
-  return (await agent.post<{ decision_id: string }>('/enforce', body)).body.decision_id
+  return decided(agent, body)
 }
 
 beforeAll(async () => {

@@ -103,7 +103,7 @@ export async function startProvenApp(
 }
 
 /** Asks until it is decided: a machine that is too busy answers 503, and then nothing is in the log. */
-const decided = (agent: Client, body: object): Promise<string> =>
+export const decided = (agent: Client, body: object): Promise<string> =>
   until(async () => {
     const answer = await agent.post<{ decision_id: string }>('/enforce', body)
     if (answer.status === 503) return null

@@ -290,11 +290,13 @@ const starBeside = (steps: readonly string[], i: number): boolean =>
 
 describe('hostile patterns', () => {
   const long = 'a'.repeat(10_000)
-  const milliseconds = (run: () => unknown): number => {
+  const once = (run: () => unknown): number => {
     const start = performance.now()
     run()
     return performance.now() - start
   }
+  /** The best of three: a busy machine stops a process for longer than a pattern takes. */
+  const milliseconds = (run: () => unknown): number => Math.min(once(run), once(run), once(run))
   const hostile = [
     '*a*a*a*a*b',
     '?*?*?*ab',
