@@ -6,9 +6,9 @@ import type { Principal } from '../platform/access/principal.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
 import { KillAftermathService } from './aftermath.service.js'
 import { KillAtOnceService } from './at-once.service.js'
-import { stopping } from './insist.js'
 import * as queries from './kill-switch.queries.js'
 import { KillSwitchRecords } from './records.service.js'
+import { stopping } from './stopping.js'
 
 const DRILL_REASON = 'Drill of the kill switch'
 

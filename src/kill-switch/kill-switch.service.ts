@@ -9,12 +9,12 @@ import { Database, type Tx } from '../platform/database/database.service.js'
 import { DEFAULT_LIMIT, type Listed } from '../platform/http/page.dto.js'
 import { KillAftermathService } from './aftermath.service.js'
 import { KillAtOnceService } from './at-once.service.js'
-import { stopping } from './insist.js'
 import type { ActivateKillSwitch, KillSwitch, ListKillSwitches } from './kill-switch.dto.js'
 import * as queries from './kill-switch.queries.js'
 import { isDrill, view } from './kill-switch.view.js'
 import { targetOf } from './kill-target.js'
 import { KillSwitchRecords } from './records.service.js'
+import { stopping } from './stopping.js'
 
 /** Patterns are tried one after the other on every request of the organization. */
 const MAX_ACTIONS = 100

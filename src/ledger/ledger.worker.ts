@@ -1,6 +1,7 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
 import { Clock } from '../platform/clock/clock.js'
 import { Database } from '../platform/database/database.service.js'
+import { insist, PATIENT } from '../platform/database/insist.js'
 import { Readiness } from '../platform/health/readiness.js'
 import { Shutdown } from '../platform/http/shutdown.js'
 import { LedgerService } from './ledger.service.js'
@@ -32,7 +33,7 @@ export class LedgerWorker implements OnApplicationBootstrap {
   }
 
   async onApplicationBootstrap(): Promise<void> {
-    await this.partition()
+    await insist(() => this.partition(), PATIENT)
     this.schedule(DAY_MS)
   }
 

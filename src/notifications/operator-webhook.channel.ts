@@ -14,6 +14,7 @@ import {
 } from '../deliveries/deliveries.service.js'
 import { Settings } from '../platform/config/settings.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
+import { insist, PATIENT } from '../platform/database/insist.js'
 import { Outbound } from '../platform/outbound/outbound.service.js'
 import { noticeOf, slackMessage } from './texts.js'
 
@@ -55,9 +56,9 @@ export class OperatorWebhookChannel implements Channel, OnModuleInit, OnApplicat
     const refusal = this.outbound.refusal(webhook_url)
     // Nothing is lost: it is tried for three days, and the next start may have another setting.
     if (refusal !== null) this.logger.error(`WEBHOOK_URL ${refusal}`)
-    await this.database.withOrg({ org_id: DEFAULT_ORG_ID }, (tx) =>
-      this.deliveries.follow(tx, DEFAULT_ORG_ID),
-    )
+    const follow = () =>
+      this.database.withOrg({ org_id: DEFAULT_ORG_ID }, (tx) => this.deliveries.follow(tx, DEFAULT_ORG_ID))
+    await insist(follow, PATIENT)
   }
 
   destinations(_: Tx, org_id: string): Promise<Destination[]> {

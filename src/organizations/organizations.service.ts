@@ -7,6 +7,7 @@ import { LedgerService, SYSTEM, type SystemActor } from '../ledger/ledger.servic
 import type { Principal } from '../platform/access/principal.js'
 import { Clock } from '../platform/clock/clock.js'
 import { Database, type Tx } from '../platform/database/database.service.js'
+import { insist, PATIENT } from '../platform/database/insist.js'
 import { DEFAULT_LIMIT, type Listed, type Page } from '../platform/http/page.dto.js'
 import type { CreateOrganization, Organization, UpdateOrganization } from './organizations.dto.js'
 import { lockOrganization, selectOrganizations } from './organizations.queries.js'
@@ -25,9 +26,12 @@ export class OrganizationsService implements OnApplicationBootstrap {
   /** Makes the default organization at the first start, so that single-tenant use never mentions tenants. */
   async onApplicationBootstrap(): Promise<void> {
     // Of several replicas that start at once one inserts; the others wait for its commit and then insert nothing.
-    await this.database.withOrg({ org_id: DEFAULT_ORG_ID }, (tx) =>
-      this.insert(tx, SYSTEM, DEFAULT_ORG_ID, 'Default'),
-    )
+    // A machine that starts everything at once is slow, and the process must not end for that.
+    const make = () =>
+      this.database.withOrg({ org_id: DEFAULT_ORG_ID }, (tx) =>
+        this.insert(tx, SYSTEM, DEFAULT_ORG_ID, 'Default'),
+      )
+    await insist(make, PATIENT)
   }
 
   /** Makes an organization and opens its log, whose first entry says so. */

@@ -1,6 +1,7 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common'
 import { Clock } from '../platform/clock/clock.js'
 import { Database } from '../platform/database/database.service.js'
+import { insist, PATIENT } from '../platform/database/insist.js'
 import { Shutdown } from '../platform/http/shutdown.js'
 import { selectChanges, selectXmin } from './snapshots.queries.js'
 import { SnapshotsService } from './snapshots.service.js'
@@ -35,8 +36,8 @@ export class SnapshotsWorker implements OnApplicationBootstrap {
   }
 
   async onApplicationBootstrap(): Promise<void> {
-    this.since = await selectXmin(this.database.reserved)
-    await this.poll()
+    this.since = await insist(() => selectXmin(this.database.reserved), PATIENT)
+    await insist(() => this.poll(), PATIENT)
     this.schedule()
   }
 
