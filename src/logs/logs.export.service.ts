@@ -12,6 +12,7 @@ import { type Principal, teamOf } from '../platform/access/principal.js'
 import { assertReaches } from '../platform/access/scope.js'
 import { Clock } from '../platform/clock/clock.js'
 import { Database } from '../platform/database/database.service.js'
+import { insist, PATIENT } from '../platform/database/insist.js'
 import { errorField } from '../platform/http/error-code.js'
 import { Shutdown } from '../platform/http/shutdown.js'
 import { csvRow } from './csv.js'
@@ -106,7 +107,7 @@ export class LogsExportService {
     }
     const head: BundleLine[] = [
       { kind: 'manifest', format: BUNDLE_FORMAT, org_id, origin, first, end, size: range.size, made_at },
-      ...(await this.database.withOrgClient({ org_id }, (client) => statements(client, org_id, range))),
+      ...(await this.read(org_id, (client) => statements(client, org_id, range))),
     ]
     yield write(head)
     for (let from = first; from < end;) {
@@ -128,8 +129,9 @@ export class LogsExportService {
     to: number,
     written: Set<string>,
   ): Promise<BundleLine[]> {
-    this.assertServing()
-    return this.database.withOrgClient({ org_id }, async (client) => {
+    const { lines, fresh } = await this.read(org_id, async (client) => {
+      // Of an attempt that failed nothing is written.
+      const fresh = new Set<string>()
       const rows = await queries.selectEntries(client, org_id, from, to, [], null)
       const tile = await queries.selectTile(client, org_id, range.epoch, 0, Math.floor(from / TILE_WIDTH))
       const lines: BundleLine[] = []
@@ -146,17 +148,19 @@ export class LogsExportService {
         const text = row.entry.toString()
         const entry = parsed(text)
         for (const sha256 of digestsOf(entry)) {
-          if (written.has(sha256)) continue
+          if (written.has(sha256) || fresh.has(sha256)) continue
           const document = await queries.selectPolicy(client, org_id, sha256)
           if (document === null) continue // the verifier will miss it, and say so
-          written.add(sha256)
+          fresh.add(sha256)
           lines.push({ kind: 'policy', sha256, document: canonicalize(document as Json) })
         }
         lines.push(await this.line(org_id, row, text, entry, tile))
       }
       if (expired.length > 0) pushExpired(to)
-      return lines
+      return { lines, fresh }
     })
+    for (const sha256 of fresh) written.add(sha256)
+    return lines
   }
 
   private async line(
@@ -206,14 +210,15 @@ export class LogsExportService {
     let begun = false
     yield format === 'csv' ? csvRow(CSV_COLUMNS) : '['
     for (let from = first; from < end; from += TILE_WIDTH) {
-      this.assertServing()
       const to = Math.min(end, from + TILE_WIDTH)
-      const rows = await this.database.withOrgClient({ org_id }, (client) =>
-        queries.selectEntries(client, org_id, from, to, types, team),
-      )
+      const entries = await this.read(org_id, async (client) => {
+        const rows = await queries.selectEntries(client, org_id, from, to, types, team)
+        const views: LogEntry[] = []
+        for (const row of rows) views.push(await this.view(org_id, row))
+        return views
+      })
       let text = ''
-      for (const row of rows) {
-        const entry = await this.view(org_id, row)
+      for (const entry of entries) {
         if (format === 'csv') text += csvRow(CSV_COLUMNS.map((column) => entry[column]))
         else text += `${begun ? ',' : ''}\n${JSON.stringify(entry)}`
         begun = true
@@ -231,9 +236,21 @@ export class LogsExportService {
     return toLogEntry(row.index, entry, opened)
   }
 
+  /**
+   * Reads a piece of an export that has begun. The client can be told of nothing any more but that it ended too early, and
+   * would have to begin again: so a database that is away for a moment is waited for.
+   */
+  private read<T>(org_id: string, work: (client: PoolClient) => Promise<T>): Promise<T> {
+    const attempt = () => {
+      this.assertServing()
+      return this.database.withOrgClient({ org_id }, work)
+    }
+    return insist(attempt, PATIENT)
+  }
+
   /** A long export must not hold up a restart: the client sees it cut off, and can ask again. */
   private assertServing(): void {
-    if (this.shutdown.isDraining) throw new Problem('not_ready', { detail: 'The service is closing.' })
+    if (this.shutdown.isDraining) throw new Error('the service is closing')
   }
 }
 
