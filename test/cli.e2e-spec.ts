@@ -251,13 +251,17 @@ describe('approvals and kill switches', () => {
     await json(
       ['policy', 'set', made.agent_id, '-'],
       admin,
-      'allow: [{action: read}]\nrequire_approval: [{action: pay}]\n',
+      'allow: [{action: read}]\nrequire_approval: [{action: pay, conditions: {env: dev}}]\n',
     )
     const asked = JSON.parse((await cli(['enforce', 'pay', '--json'], keyOf(made))).out) as {
       approval_id: string
     }
     const [waiting] = await json<{ approval_id: string }[]>(['approvals', 'list', '--status', 'pending'])
     expect(waiting?.approval_id).toBe(asked.approval_id)
+    const { out } = await cli(['approvals', 'get', asked.approval_id], admin)
+    expect(out).toMatch(
+      /^rule +agent policy pol_\S+ version 1, require_approval\[0\]: pay when {"env":"dev"}$/m,
+    )
     expect(await json(['approvals', 'approve', asked.approval_id, '--reason', 'fine'])).toMatchObject({
       status: 'approved',
     })

@@ -57,6 +57,14 @@ afterAll(async () => {
   await new Promise<void>((resolve) => smtp.close(() => resolve()))
 })
 
+const RULE = {
+  policy: 'pol_0123456789abcdef',
+  action: 'transfer*',
+  resource: 'accounts/**',
+  workflow: null,
+  request: '{"/arguments/amount":{"min":1000}}',
+}
+
 /** What the approvals capability records when a decision waits for a person. */
 const approvalRequested = (resource: string) =>
   app.app.get(Database).withOrg({ org_id: 'org_default' }, (tx) =>
@@ -68,7 +76,7 @@ const approvalRequested = (resource: string) =>
         subject: { agent_id: 'agt_0123456789abcdef', environment: 'prod', team: 'payments' },
         action: { raw: 'transfer', key: 'transfer' },
         resource: { raw: resource, key: 'accounts' },
-        approval: { id: APPROVAL_ID, op: 'requested' },
+        approval: { id: APPROVAL_ID, op: 'requested', lifts: [RULE, { ...RULE, action: 'transfer' }] },
       },
     ),
   )
@@ -91,6 +99,9 @@ it('tells people by e-mail and chat, with a link to the exact request that decid
   expect(letter!.to).toEqual(email.recipients)
   expect(letter!.text).toContain('Subject: [AgentGuard] An agent waits for an approval')
   expect(letter!.text).toContain(`Sign in to decide: ${link}`)
+  expect(letter!.text).toContain(
+    'Rule: transfer* on accounts/** (and 1 more) when {"/arguments/amount":{"min":1000}}',
+  )
   // What the agent wrote stays one line of facts.
   expect(letter!.text.split('\r\n').filter((line) => line.startsWith('Sign in to decide'))).toHaveLength(1)
   const [message] = await slack.arrived(1)

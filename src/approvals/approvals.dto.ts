@@ -3,6 +3,7 @@ import { Type } from 'class-transformer'
 import { IsIn, IsInt, IsObject, IsString, Max, Min, ValidateNested } from 'class-validator'
 import { APPROVAL_STATUSES } from '../core/approvals/transition.js'
 import { RISK_LEVELS, type RiskLevel } from '../core/risk.js'
+import { Conditions } from '../policies/policies.dto.js'
 import { Optional, QueryInt, Text } from '../platform/http/fields.js'
 
 /** Which approvals are wanted; newest first. */
@@ -118,6 +119,36 @@ export class ApprovalGrant {
   expires_at: Date
 }
 
+/** A rule that asked people, as it stood in the policy version from which the decision was made. */
+export class AskingRule {
+  /**
+   * Whose policy it is: `organization`, `team` or `agent`.
+   * @example "agent"
+   */
+  scope: string
+  policy_id: string
+  @ApiProperty({ type: 'integer' })
+  version: number
+  @ApiProperty({ enum: ['require_approval'] })
+  list: 'require_approval'
+  /** Its place in that list of that version, from 0. */
+  @ApiProperty({ type: 'integer' })
+  index: number
+  /** As a pattern, like `resource`. */
+  action: string
+  /** Null: anything. */
+  @ApiProperty({ type: String, nullable: true })
+  resource: string | null
+  /** Null: `standard`. */
+  @ApiProperty({ type: String, nullable: true })
+  workflow: string | null
+  /** When it applies, also by what the request carries. Null: always, or they are left out. */
+  @ApiProperty({ type: Conditions, nullable: true })
+  conditions: Conditions | null
+  /** Whether it has conditions that are too long to be shown here (8,192 characters). The policy version has them. */
+  conditions_left_out: boolean
+}
+
 /** A request that waits for people, or that they have decided about. */
 export class Approval {
   /** @example "apr_3q2-7wQcVh1oT0aB" */
@@ -141,6 +172,10 @@ export class Approval {
 
   /** Why people must decide. */
   reason: string
+
+  /** The rule that asked, the one `reason` names. Null: the log no longer keeps the decision. */
+  @ApiProperty({ type: AskingRule, nullable: true })
+  rule: AskingRule | null
 
   /** The decision that waits. Its log entry has this id. */
   @ApiProperty({ format: 'uuid' })
@@ -198,6 +233,10 @@ export class ApprovalRequest extends Approval {
 
   @ApiProperty({ type: 'object', additionalProperties: true, nullable: true })
   context: object | null
+
+  /** What else asked for the same, at most 9: an approval is for all of them. */
+  @ApiProperty({ type: [AskingRule] })
+  other_rules: readonly AskingRule[]
 
   /** Whether arguments and context have been erased. Then nobody can decide, and nothing can be used. */
   redacted: boolean

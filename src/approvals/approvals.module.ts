@@ -2,12 +2,14 @@ import { Module } from '@nestjs/common'
 import { AgentsModule } from '../agents/agents.module.js'
 import { KillSwitchModule } from '../kill-switch/kill-switch.module.js'
 import { LedgerModule } from '../ledger/ledger.module.js'
+import { PoliciesModule } from '../policies/policies.module.js'
 import { SnapshotsModule } from '../snapshots/snapshots.module.js'
 import { WorkflowsModule } from '../workflows/workflows.module.js'
 import { AgentApprovalsService } from './agent-approvals.service.js'
 import { ApprovalsController } from './approvals.controller.js'
 import { ApprovalsService } from './approvals.service.js'
 import { ApprovalsWorker } from './approvals.worker.js'
+import { AskingRulesService } from './asking-rules.service.js'
 import { AskingService } from './asking.service.js'
 import { ApprovalReportController } from './report.controller.js'
 import { ApprovalReportService } from './report.service.js'
@@ -26,6 +28,7 @@ import { WaitingService } from './waiting.service.js'
     KeysModule,
     KillSwitchModule,
     LedgerModule,
+    PoliciesModule,
     SnapshotsModule,
     WorkflowsModule,
   ],
@@ -37,6 +40,7 @@ import { WaitingService } from './waiting.service.js'
     ApprovalEndingService,
     ApprovalLifeService,
     ApprovalsWorker,
+    AskingRulesService,
     AskingService,
     WaitingService,
   ],

@@ -87,6 +87,17 @@ export async function selectKeyMakers(
   return rows.map(({ created_by }) => created_by)
 }
 
+/** The entries of decisions, of those that are still kept. */
+export async function selectEntries(
+  tx: Tx,
+  org_id: string,
+  decision_ids: readonly string[],
+): Promise<{ id: string; entry: Uint8Array }[]> {
+  return tx.$queryRaw<{ id: string; entry: Uint8Array }[]>`
+    SELECT e.id::text AS id, e.entry FROM unnest(${decision_ids}::uuid[]) AS d (id)
+    JOIN ledger.ledger_entry e ON e.org_id = ${org_id} AND e.id = d.id`
+}
+
 export interface SealedRow {
   readonly entry: Uint8Array
   readonly nonce: Uint8Array | null

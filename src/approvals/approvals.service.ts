@@ -2,6 +2,7 @@ import { Injectable, type OnModuleInit } from '@nestjs/common'
 import type { Refusal } from '../core/approvals/transition.js'
 import type { Entry } from '../core/ledger/entry.js'
 import { Problem } from '../core/problems.js'
+import { ok, type Result } from '../core/result.js'
 import { ErasureService } from '../erasure/erasure.service.js'
 import { actorOf, LedgerService } from '../ledger/ledger.service.js'
 import { type AdminPrincipal, type Principal, teamOf } from '../platform/access/principal.js'
@@ -17,6 +18,7 @@ import type {
 import { forgetRequests, selectSealed } from './approvals.queries.js'
 import { isUsable, type StoredApproval } from './approvals.record.js'
 import { viewOf } from './approvals.view.js'
+import { AskingRulesService, MAX_RULES } from './asking-rules.service.js'
 import { ApprovalLifeService, type By, type Held } from './life.service.js'
 import { widerOf } from './wider-grant.js'
 
@@ -31,6 +33,7 @@ export class ApprovalsService implements OnModuleInit {
     private readonly ledger: LedgerService,
     private readonly life: ApprovalLifeService,
     private readonly erasure: ErasureService,
+    private readonly rules: AskingRulesService,
   ) {}
 
   /** Nobody keeps what was erased. */
@@ -53,8 +56,9 @@ export class ApprovalsService implements OnModuleInit {
         take: limit,
         skip: offset,
       })
+      const rules = await this.rules.of(tx, principal.org_id, rows, 1)
       return {
-        items: rows.map(viewOf),
+        items: rows.map((row) => viewOf(row, rules.get(row.approval_id)?.[0])),
         total: await tx.approval.count({ where }),
         pending_count: await tx.approval.count({ where: { ...seen, status: 'pending' } }),
       }
@@ -65,7 +69,9 @@ export class ApprovalsService implements OnModuleInit {
   async get(principal: Principal, approval_id: string): Promise<ApprovalRequest> {
     return this.database.withOrg(principal, async (tx) => {
       const row = await this.find(tx, principal, approval_id)
-      return { ...viewOf(row), ...(await this.open(tx, row)) }
+      const rules = await this.rules.of(tx, principal.org_id, [row], MAX_RULES)
+      const [rule, ...other_rules] = rules.get(approval_id) ?? []
+      return { ...viewOf(row, rule), other_rules, ...(await this.open(tx, row)) }
     })
   }
 
@@ -116,10 +122,11 @@ export class ApprovalsService implements OnModuleInit {
     const outcome = await this.database.withOrg(principal, async (tx) => {
       const held = await this.hold(tx, principal, approval_id)
       const by: By = { actor: principal, reason: reason ?? null }
-      return this.life.happen(tx, held, { kind: 'revoke', usable: isUsable(held.row, held.now) }, by)
+      const event = { kind: 'revoke', usable: isUsable(held.row, held.now) } as const
+      return this.shown(tx, await this.life.happen(tx, held, event, by))
     })
     if (!outcome.ok) throw problemOf(outcome.errors)
-    return viewOf(outcome.value.row)
+    return outcome.value
   }
 
   /**
@@ -144,11 +151,18 @@ export class ApprovalsService implements OnModuleInit {
       const candidate = { roles: rolesOf(principal), team: teamOf(principal) }
       const vote = { person, effect }
       const event = { kind: 'vote', vote, candidate, reason: reason ?? null } as const
-      return this.life.happen(tx, held, event, by)
+      return this.shown(tx, await this.life.happen(tx, held, event, by))
     })
     // After the commit: that its time was over is written, also when the vote came too late.
     if (!outcome.ok) throw problemOf(outcome.errors)
-    return viewOf(outcome.value.row)
+    return outcome.value
+  }
+
+  private async shown(tx: Tx, outcome: Result<Held, Refusal>): Promise<Result<Approval, Refusal>> {
+    if (!outcome.ok) return outcome
+    const { row } = outcome.value
+    const rules = await this.rules.of(tx, row.org_id, [row], 1)
+    return ok(viewOf(row, rules.get(row.approval_id)?.[0]))
   }
 
   private async hold(tx: Tx, principal: Principal, approval_id: string): Promise<Held> {

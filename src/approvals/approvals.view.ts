@@ -1,8 +1,11 @@
-import type { Approval } from './approvals.dto.js'
+import type { Approval, AskingRule } from './approvals.dto.js'
 import { scopeOf, type StoredApproval, statusOf, workflowOf } from './approvals.record.js'
 
-/** An approval as it is shown, without what the agent sent along. */
-export function viewOf(row: StoredApproval): Approval {
+/**
+ * An approval as it is shown, without what the agent sent along.
+ * @param rule the first one that asked
+ */
+export function viewOf(row: StoredApproval, rule: AskingRule | undefined): Approval {
   const workflow = workflowOf(row)
   const { grant_expires_at, grant_uses } = row
   return {
@@ -14,6 +17,7 @@ export function viewOf(row: StoredApproval): Approval {
     action: row.action_raw,
     resource: row.resource_raw,
     reason: row.request_reason,
+    rule: rule ?? null,
     decision_id: row.decision_id,
     workflows: workflow.names,
     risk_level: workflow.risk?.level ?? null,

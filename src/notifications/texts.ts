@@ -1,4 +1,4 @@
-import type { Entry } from '../core/ledger/entry.js'
+import type { ApprovalEntry, Entry } from '../core/ledger/entry.js'
 
 /** What people read: one line, and then facts as lines. Everything that a tenant wrote is shortened to one line. */
 export interface Notice {
@@ -16,6 +16,7 @@ export function noticeOf(entry: Entry): Notice {
   const facts: [string, string | undefined][] = [['Agent', agent]]
   if (entry.type === 'approval') {
     facts.push(['Action', entry.action.raw], ['Resource', entry.resource?.raw])
+    facts.push(['Rule', ruleOf(entry)])
     const waiting = entry.approval.op === 'requested' || entry.approval.op === 'escalated'
     const title = waiting ? 'An agent waits for an approval' : `An approval was ${entry.approval.op}`
     return notice(title, facts, waiting ? 'Sign in to decide' : 'See the request')
@@ -40,6 +41,15 @@ export function noticeOf(entry: Entry): Notice {
     return notice('A webhook was disabled because it does not answer', facts, 'See the entry')
   }
   return notice(entry.event.replace(/[._]/g, ' '), facts, 'See the entry')
+}
+
+/** The rule that asked, where the entry names it; when several did, the first and how many more. */
+function ruleOf({ approval: { lifts = [] } }: ApprovalEntry): string | undefined {
+  const [first] = lifts
+  if (!first) return undefined
+  const { action, resource, request } = first
+  const more = lifts.length > 1 ? ` (and ${lifts.length - 1} more)` : ''
+  return `${action}${resource === null ? '' : ` on ${resource}`}${more}${request === undefined ? '' : ` when ${request}`}`
 }
 
 function notice(title: string, facts: readonly [string, string | undefined][], link_text: string): Notice {

@@ -1,5 +1,5 @@
 import type { Tx } from '../platform/database/database.service.js'
-import type { PolicyVersion, PolicyVersionSummary } from './policies.dto.js'
+import type { ApprovalRule, PolicyVersion, PolicyVersionSummary } from './policies.dto.js'
 
 /** What a version says besides its rules. */
 type VersionRow = Pick<
@@ -39,6 +39,33 @@ export function selectVersions(
              'require_approval', jsonb_array_length(document -> 'require_approval')) AS rules
     FROM policy_versions WHERE org_id = ${org_id} AND policy_id = ${policy_id}
     ORDER BY version DESC LIMIT ${limit} OFFSET ${offset}`
+}
+
+/** Where an approval rule stands: a policy version and its place in the list. */
+export interface ApprovalRulePlace {
+  readonly policy_id: string
+  readonly version: number
+  readonly index: number
+}
+
+/**
+ * Approval rules as they stand in versions, in the order of `places`; null: there is no such. Conditions whose text is
+ * longer than `most` characters are left out, and said to be (`long`).
+ */
+export async function selectApprovalRules(
+  tx: Tx,
+  org_id: string,
+  places: readonly ApprovalRulePlace[],
+  most: number,
+): Promise<{ rule: ApprovalRule | null; long: boolean }[]> {
+  return tx.$queryRaw<{ rule: ApprovalRule | null; long: boolean }[]>`
+    SELECT CASE WHEN c.long THEN r.rule - 'conditions' ELSE r.rule END AS rule, c.long
+    FROM unnest(${places.map(({ policy_id }) => policy_id)}::text[], ${places.map(({ version }) => version)}::integer[],
+                ${places.map(({ index }) => index)}::integer[]) WITH ORDINALITY AS p (policy_id, version, at, ord)
+    LEFT JOIN policy_versions v ON v.org_id = ${org_id} AND v.policy_id = p.policy_id AND v.version = p.version
+    CROSS JOIN LATERAL (SELECT v.document -> 'require_approval' -> p.at AS rule) r
+    CROSS JOIN LATERAL (SELECT coalesce(length((r.rule -> 'conditions')::text), 0) > ${most} AS long) c
+    ORDER BY p.ord`
 }
 
 /**

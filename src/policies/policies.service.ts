@@ -17,7 +17,15 @@ import { TeamsService } from '../teams/teams.service.js'
 import { WorkflowsService } from '../workflows/workflows.service.js'
 import type { Policy, PolicyVersion, PolicyVersionSummary } from './policies.dto.js'
 import { nameOf, type PolicyOwner } from './policies.owner.js'
-import { insertVersion, lockOrganization, selectVersions } from './policies.queries.js'
+import {
+  type ApprovalRulePlace,
+  insertVersion,
+  lockOrganization,
+  selectApprovalRules,
+  selectVersions,
+} from './policies.queries.js'
+
+export type { ApprovalRulePlace } from './policies.queries.js'
 
 /** Larger documents are named in their entry by digest and version only. */
 const MAX_RECORDED_BYTES = 256 * 1024
@@ -140,6 +148,11 @@ export class PoliciesService {
       const content = contentOf(document, workflows)
       return this.store(tx, principal, held, current, content, version)
     })
+  }
+
+  /** Approval rules as they stood in versions, which never change. See `selectApprovalRules`. */
+  approvalRules(tx: Tx, org_id: string, places: readonly ApprovalRulePlace[], most: number) {
+    return selectApprovalRules(tx, org_id, places, most)
   }
 
   /** The owner, whose policy nobody else changes until the transaction ends. */

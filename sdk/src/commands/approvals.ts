@@ -28,6 +28,33 @@ interface Approval {
   readonly expires_at: string
 }
 
+interface AskingRule {
+  readonly scope: string
+  readonly policy_id: string
+  readonly version: number
+  readonly list: string
+  readonly index: number
+  readonly action: string
+  readonly resource: string | null
+  readonly conditions: object | null
+  readonly conditions_left_out: boolean
+}
+
+interface ApprovalRequest extends Approval {
+  readonly rule: AskingRule | null
+  readonly other_rules: readonly AskingRule[]
+}
+
+/** `agent policy pol_… version 3, require_approval[1]: send:* on mail://* when {"env":"prod"}` */
+function ruleText(rule: AskingRule): string {
+  const { scope, policy_id, version, list, index, action, resource, conditions } = rule
+  const when = rule.conditions_left_out
+    ? 'when … (see the version)'
+    : conditions && `when ${JSON.stringify(conditions)}`
+  const what = [action, resource === null ? null : `on ${resource}`, when].filter(Boolean).join(' ')
+  return `${scope} policy ${policy_id} version ${version}, ${list}[${index}]: ${what}`
+}
+
 const COLUMNS: readonly Column<Approval>[] = [
   ['APPROVAL', (approval) => approval.approval_id],
   ['STATUS', (approval) => approval.status],
@@ -81,11 +108,18 @@ export const approvalCommands: readonly Command[] = [
   },
   {
     name: 'approvals get',
-    summary: 'the exact request that waits, with its arguments',
+    summary: 'the exact request that waits, with its arguments and the rules that asked',
     arguments: '<approval_id>',
     async run(given) {
       const path = pathTo('/v1/approvals', given.argument(0))
-      printThing(await given.connect().request<Approval>('GET', path), given.json)
+      const approval = await given.connect().request<ApprovalRequest>('GET', path)
+      const { rule, other_rules = [] } = approval
+      if (given.json) printJson(approval)
+      else
+        printThing(
+          { ...approval, rule: rule && ruleText(rule), other_rules: other_rules.map(ruleText) },
+          false,
+        )
       return EXIT.ok
     },
   },
