@@ -591,6 +591,29 @@ describe('wider grants', () => {
     expect(await ask(agent, { ...many(5), approval_id })).toMatchObject({ code: 'approval_used' })
   })
 
+  it('say that they are used up or taken back to whatever else is asked with them, and nothing to another agent', async () => {
+    const other = { ...EMAIL, resource: 'mail://boss' }
+    const unknown = await ask(agent, { ...other, approval_id: 'apr_AAAAAAAAAAAAAAAA' })
+    for (const [ending, code] of [
+      ['use', 'approval_used'],
+      ['revoke', 'approval_cancelled'],
+    ] as const) {
+      const approval_id = await pending(agent, many(ending.length * 1000))
+      const grant = { action: 'send:email', resource: 'mail://customer/*', seconds: 600, uses: 1 }
+      await approve(approver, approval_id, { reason: 'a campaign', grant })
+      expect(await ask(agent, { ...other, approval_id })).toMatchObject({ code: 'approval_mismatch' })
+      if (ending === 'use') await ask(agent, { ...many(2), approval_id })
+      else await approver.post(`/approvals/${approval_id}/revoke`, {})
+      for (const request of [other, many(3)])
+        expect(await ask(agent, { ...request, approval_id })).toMatchObject({ allowed: false, code })
+      const stranger = await ask(await office.agent(), { ...other, approval_id })
+      expect(stranger).toMatchObject({ code: unknown.code })
+      expect(stranger.reason.replace(approval_id, '')).toBe(
+        unknown.reason.replace('apr_AAAAAAAAAAAAAAAA', ''),
+      )
+    }
+  })
+
   it('are held to the workflow, must compile, and must cover what waits', async () => {
     const approval_id = await pending(agent, many(10))
     const grant = { action: 'send:email', seconds: 600, uses: 3 }

@@ -23,7 +23,14 @@ import type { AgentSnapshot } from '../snapshots/snapshots.service.js'
 import { ApprovalSettingsService } from '../workflows/settings.service.js'
 import { WorkflowsService } from '../workflows/workflows.service.js'
 import { countAllWaiting, countWaiting, lockAsker, selectKeyMakers } from './approvals.queries.js'
-import { liftsOf, readApproval, recordedRisk, scopeOf, statusOf } from './approvals.record.js'
+import {
+  liftsOf,
+  readApproval,
+  recordedRisk,
+  scopeOf,
+  type StoredApproval,
+  statusOf,
+} from './approvals.record.js'
 import { ApprovalLifeService, type Held } from './life.service.js'
 
 const SALT_BYTES = 32
@@ -258,11 +265,22 @@ function refusalOf(
   bound: string,
   now: number,
 ): ApprovalRefusal | null {
-  const scope = scopeOf(row)
-  const status = statusOf(row)
-  const wider = status === 'approved' && scope !== null && covers(scope, request)
+  const over = overOf(row, Math.max(now, database_now))
+  const scope = row.grant_expires_at === null ? null : scopeOf(row)
+  // Of a wider grant that is over, that is the answer to any request: there is nothing left that it could be compared with.
+  if (scope !== null && over) return over
   // Once the payload was erased nothing can be compared any more, and nothing fits.
-  if (row.salt === null || (!wider && digestOf(row.salt, bound) !== row.digest)) return 'approval_mismatch'
+  if (row.salt === null) return 'approval_mismatch'
+  if (scope !== null && covers(scope, request)) return null
+  return digestOf(row.salt, bound) === row.digest ? over : 'approval_mismatch'
+}
+
+/**
+ * Why nothing can be done with an approval whatever is asked; null while it waits, or can be used.
+ * @param now by the later of both clocks: the entry is dated by one of them, and is checked offline
+ */
+function overOf(row: StoredApproval, now: number): ApprovalRefusal | null {
+  const status = statusOf(row)
   switch (status) {
     case 'pending':
       return null
@@ -272,12 +290,9 @@ function refusalOf(
       return 'approval_cancelled'
     case 'expired':
       return 'approval_expired'
-    case 'approved': {
+    case 'approved':
       if (row.grant_used >= (row.grant_uses ?? 0)) return 'approval_used'
-      const expires_at = row.grant_expires_at?.getTime() ?? 0
-      // By the later of both clocks: the entry is dated by one of them, and is checked offline.
-      return Math.max(now, database_now) >= expires_at ? 'approval_expired' : null
-    }
+      return now >= (row.grant_expires_at?.getTime() ?? 0) ? 'approval_expired' : null
   }
 }
 
