@@ -1,4 +1,4 @@
-import { Client } from './support/client.js'
+import type { Client } from './support/client.js'
 import { approve, type AskingAgent, Office, pending } from './support/approvals.js'
 
 /** Who decides sees which rule asked, as it stood when it did. */
