@@ -231,16 +231,12 @@ export class Database implements OnApplicationBootstrap {
    * stopping, or on an ordinary one while that is in use, without standing in line. Raw SQL, in `*.queries.ts` only.
    */
   async withUrgentClient<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
-    const client = await (this.urgent < URGENT ? this.urgentAppPool : this.appPool).connect()
+    if (this.urgent >= URGENT) return withClient(this.appPool, work)
     this.urgent++
-    let broken = true
     try {
-      const value = await work(client)
-      broken = false
-      return value
+      return await withClient(this.urgentAppPool, work)
     } finally {
       this.urgent--
-      client.release(broken)
     }
   }
 
@@ -357,6 +353,18 @@ export class Database implements OnApplicationBootstrap {
     const hooks = this.hooks.get(tx)
     if (!hooks) throw new Error('this transaction was not opened by withOrg')
     return hooks
+  }
+}
+
+async function withClient<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect()
+  let broken = true
+  try {
+    const value = await work(client)
+    broken = false
+    return value
+  } finally {
+    client.release(broken)
   }
 }
 
