@@ -347,6 +347,54 @@ ${more}`
     expect((await cli(['plan', '-f', yaml])).out).toContain('    - require_online: read\n')
   })
 
+  it('rate agents and settle how people are asked, once', async () => {
+    const text = (risk: string, low: string) => `version: 1
+agents:
+  - {name: rated, owner_team: risky, environment: dev, risk_level: ${risk}}
+approval_settings:
+  max_waiting_per_agent: 21
+  risk_workflows: {low: ${low}}
+`
+    const yaml = file('risk.yaml', text('high', 'standard'))
+    const plan = async () => (await cli(['plan', '-f', yaml])).out
+    expect(await plan()).toBe(
+      '~ approval settings: max_waiting_per_agent 100 → 21\n' +
+        '~ approval settings: risk_workflows.low none → standard\n+ agent risky/rated (dev, high risk)\n',
+    )
+    const { applied } = await json<{ applied: object[] }>(['apply', '-f', yaml, '--yes'])
+    expect(applied).toMatchObject([{ kind: 'settings', settings: 'approvals' }, { kind: 'create' }])
+    expect(await json(['agents', 'list', '--team', 'risky'])).toMatchObject([{ risk_level: 'high' }])
+    expect(await plan()).toBe('')
+    file('risk.yaml', text('unrated', 'null'))
+    expect(await plan()).toBe(
+      '~ approval settings: risk_workflows.low standard → none\n~ agent risky/rated: risk high → unrated\n',
+    )
+    await json(['apply', '-f', yaml, '--yes'])
+    expect(await json(['agents', 'list', '--team', 'risky'])).toMatchObject([{ risk_level: null }])
+    const wrong = await cli(['plan', '-f', '-'], admin, text('grave', '7').replace('21', 'many'))
+    for (const why of [
+      'agents[0].risk_level',
+      'approval_settings.risk_workflows.low',
+      'max_waiting_per_agent',
+    ])
+      expect(wrong.err).toContain(`${why}: must be`)
+  })
+
+  it('show and change how people are asked, one by one', async () => {
+    const settings = (...args: string[]) => json<object>(['approvals', 'settings', ...args])
+    const before = await settings()
+    const changed = await settings('--set', 'max_waiting=500', '--set', 'risk_workflows.critical=none')
+    expect(changed).toEqual({ ...before, max_waiting: 500, 'risk_workflows.critical': null })
+    expect(await settings('--set', 'risk_workflows.critical=critical', '--set', 'max_waiting=10000')).toEqual(
+      before,
+    )
+    for (const wrong of ['max_waiting', 'max_waiting=many', 'unknown=1', 'approve_on_timeout=perhaps']) {
+      const { code, err } = await cli(['approvals', 'settings', '--set', wrong], admin)
+      expect([wrong, code, err]).toEqual([wrong, 1, expect.stringContaining('--set')])
+    }
+    expect(await settings()).toEqual(before)
+  })
+
   it('invite people and change what they may do, once', async () => {
     const text = (roles: string) =>
       `version: 1\nmembers:\n  - {email: Ana@example.com, roles: ${roles}, team: planned}\n`

@@ -1,5 +1,12 @@
 import { APIError } from '../errors.js'
 import { sleep } from '../transport.js'
+import {
+  changeSettings,
+  parseSetting,
+  SETTING_NAMES,
+  type Settings,
+  settingsOf,
+} from './approval-settings.js'
 import { type Command, EXIT } from './command.js'
 import { type Connection, pathTo } from './connection.js'
 import {
@@ -126,6 +133,22 @@ export const approvalCommands: readonly Command[] = [
   answer('approve', 'says yes: the agent may do exactly that, once. Exit code 3: more people must'),
   answer('deny', 'says no'),
   answer('revoke', 'takes back what was granted, before it is used'),
+  {
+    name: 'approvals settings',
+    summary: 'how people are asked: limits, workflows by risk; with --set changes them',
+    options: {
+      set: { value: 'name=value', many: true, summary: `one of ${SETTING_NAMES.join(', ')}` },
+    },
+    details: 'A workflow is its name, or none. What is not named stays. Changing needs organization:write.',
+    async run(given) {
+      const changes = given.list('set').reduce<Settings>((all, one) => ({ ...all, ...parseSetting(one) }), {})
+      const connection = given.connect()
+      const changed = Object.keys(changes).length > 0
+      const settings = changed ? await changeSettings(connection, changes) : await settingsOf(connection)
+      printThing(settings, given.json)
+      return EXIT.ok
+    },
+  },
   {
     name: 'approvals watch',
     summary: 'shows each request that waits as it comes, until stopped',

@@ -1,6 +1,8 @@
 import type { PolicyDocument } from '../../../src/core/policy/compile.js'
+import { RISK_LEVELS, type RiskLevel } from '../../../src/core/risk.js'
 import { UsageError } from '../usage.js'
 import { ENVIRONMENTS, type Environment } from './agents.js'
+import { readSettings, type Settings } from './approval-settings.js'
 import { readDocument } from './file.js'
 import { readPolicy } from './policy-diff.js'
 
@@ -9,6 +11,8 @@ export interface WantedAgent {
   readonly name: string
   readonly owner_team: string
   readonly environment: Environment
+  /** Null: nobody has rated it. Absent: its rating is not the file's business. */
+  readonly risk_level?: RiskLevel | null
   readonly policy?: PolicyDocument
 }
 
@@ -26,10 +30,12 @@ export interface PlanFile {
   readonly agents: readonly WantedAgent[]
   /** Teams all of whose agents stand in the file: `--prune` deletes the others of these teams, and of no other. */
   readonly manages_teams: readonly string[]
+  /** What of the organization's approval settings the file names. */
+  readonly approval_settings?: Settings
 }
 
-const MEMBERS = ['version', 'agents', 'manages_teams', 'members']
-const AGENT_MEMBERS = ['name', 'owner_team', 'environment', 'policy']
+const MEMBERS = ['version', 'agents', 'manages_teams', 'members', 'approval_settings']
+const AGENT_MEMBERS = ['name', 'owner_team', 'environment', 'risk_level', 'policy']
 const PERSON_MEMBERS = ['email', 'roles', 'team']
 
 /** An agent's stable name within a file: what it is called, and who answers for it. */
@@ -42,7 +48,8 @@ export async function readPlanFile(path: string): Promise<PlanFile> {
   const mistakes: string[] = []
   const file = objectOf(source, '(file)', MEMBERS, mistakes)
   if (file.version !== 1) mistakes.push('version: must be 1')
-  const listed = listOf(file.agents ?? (file.members ? [] : undefined), 'agents', mistakes)
+  const others = file.members ?? file.approval_settings
+  const listed = listOf(file.agents ?? (others === undefined ? undefined : []), 'agents', mistakes)
   const agents = listed.map((agent, i) => agentOf(agent, `agents[${i}]`, mistakes))
   const manages_teams = listOf(file.manages_teams ?? [], 'manages_teams', mistakes).map((team, i) =>
     textOf(team, `manages_teams[${i}]`, mistakes),
@@ -50,6 +57,10 @@ export async function readPlanFile(path: string): Promise<PlanFile> {
   const members = listOf(file.members ?? [], 'members', mistakes).map((person, i) =>
     personOf(person, `members[${i}]`, mistakes),
   )
+  const approval_settings =
+    file.approval_settings === undefined
+      ? undefined
+      : readSettings(file.approval_settings, 'approval_settings', mistakes)
   once(agents.map(identityOf), 'agents', mistakes)
   once(
     members.map(({ email }) => email.toLowerCase()),
@@ -57,7 +68,7 @@ export async function readPlanFile(path: string): Promise<PlanFile> {
     mistakes,
   )
   if (mistakes.length > 0) throw new UsageError(`${path}: ${mistakes.join('; ')}`)
-  return { agents, manages_teams, members }
+  return { agents, manages_teams, members, ...(approval_settings && { approval_settings }) }
 }
 
 function once(names: readonly string[], path: string, mistakes: string[]): void {
@@ -87,8 +98,18 @@ function agentOf(source: unknown, path: string, mistakes: string[]): WantedAgent
     name: textOf(agent.name, `${path}.name`, mistakes),
     owner_team: textOf(agent.owner_team, `${path}.owner_team`, mistakes),
     environment: environment ?? 'dev',
+    ...riskOf(agent.risk_level, `${path}.risk_level`, mistakes),
     ...(agent.policy !== undefined && { policy: policyOf(agent.policy, `${path}.policy`, mistakes) }),
   }
+}
+
+/** A level, or `unrated`, as the command line has it; null says the same. */
+function riskOf(source: unknown, path: string, mistakes: string[]): Pick<WantedAgent, 'risk_level'> {
+  if (source === undefined) return {}
+  if (source === null || source === 'unrated') return { risk_level: null }
+  const risk_level = RISK_LEVELS.find((level) => level === source)
+  if (!risk_level) mistakes.push(`${path}: must be one of ${RISK_LEVELS.join(', ')}, or unrated`)
+  return risk_level ? { risk_level } : {}
 }
 
 function policyOf(source: unknown, path: string, mistakes: string[]): PolicyDocument {

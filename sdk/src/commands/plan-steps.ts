@@ -1,4 +1,5 @@
 import type { PolicyDocument } from '../../../src/core/policy/compile.js'
+import type { RiskLevel } from '../../../src/core/risk.js'
 import { UsageError } from '../usage.js'
 import type { Environment } from './agents.js'
 import type { Connection } from './connection.js'
@@ -15,6 +16,13 @@ export type Step =
       readonly agent_id: string
       readonly from: Environment
       readonly to: Environment
+    }
+  | {
+      readonly kind: 'risk'
+      readonly agent: string
+      readonly agent_id: string
+      readonly from: RiskLevel | null
+      readonly to: RiskLevel | null
     }
   | {
       readonly kind: 'policy'
@@ -49,7 +57,7 @@ async function stepsOf(
   { replaceInactive }: PlanOptions,
 ): Promise<Step[]> {
   const agent = identityOf(wanted)
-  const { name, owner_team, environment, policy } = wanted
+  const { name, owner_team, environment, risk_level, policy } = wanted
   const named = await connection.client.agents
     .list({ name, owner_team, include_inactive: true, limit: 100 })
     .toArray()
@@ -75,6 +83,8 @@ async function stepsOf(
   const from = found.environment
   const update: Step[] =
     from === environment ? [] : [{ kind: 'update', agent, agent_id, from, to: environment }]
+  if (risk_level !== undefined && risk_level !== found.risk_level)
+    update.push({ kind: 'risk', agent, agent_id, from: found.risk_level, to: risk_level })
   if (!policy) return update
   const present = await presentPolicy(connection, agent_id)
   const changes = diffPolicies(present && readPolicy(documentOf(present), `The policy of ${agent}`), policy)
@@ -109,13 +119,16 @@ export async function take(step: Step, { client }: Connection, made: Map<string,
   const { kind, agent } = step
   switch (step.kind) {
     case 'create': {
-      const { name, owner_team, environment } = step.wanted
-      const { agent_id, key_id, api_key } = await client.agents.create({ name, owner_team, environment })
+      const { policy: _, ...wanted } = step.wanted
+      const { agent_id, key_id, api_key } = await client.agents.create(wanted)
       made.set(agent, agent_id)
       return { kind, agent, agent_id, key_id, api_key }
     }
     case 'update':
       await client.agents.update(step.agent_id, { environment: step.to })
+      return { kind, agent, agent_id: step.agent_id }
+    case 'risk':
+      await client.agents.update(step.agent_id, { risk_level: step.to })
       return { kind, agent, agent_id: step.agent_id }
     case 'policy': {
       const agent_id = step.agent_id ?? made.get(agent) ?? ''

@@ -1,7 +1,16 @@
+import type { RiskLevel } from '../../../src/core/risk.js'
+import {
+  type SettingsDone,
+  type SettingsStep,
+  settingsLines,
+  settingsSteps,
+  takeSettings,
+} from './approval-settings.js'
 import { type Command, EXIT, type Given, type Options } from './command.js'
+import type { Connection } from './connection.js'
 import { confirm } from './login.js'
 import { clean, colored, note, print, printJson } from './output.js'
-import { readPlanFile } from './plan-file.js'
+import { readPlanFile, type WantedAgent } from './plan-file.js'
 import { peopleSteps, type PersonDone, type PersonStep, placeText, takePerson } from './plan-members.js'
 import { type Done, type Step, stepsTo, take } from './plan-steps.js'
 import { printChanges } from './policy.js'
@@ -26,7 +35,8 @@ export const planCommands: readonly Command[] = [
   },
   {
     name: 'apply',
-    summary: 'makes agents, policies and people as a file says; doing it again changes nothing',
+    summary:
+      'makes agents, policies, people and approval settings as a file says; doing it again changes nothing',
     options: {
       ...COMMON,
       'dry-run': { summary: 'only show what would change' },
@@ -38,14 +48,19 @@ export const planCommands: readonly Command[] = [
   },
 ]
 
-async function stepsFor(given: Given): Promise<(Step | PersonStep)[]> {
+type AnyStep = Step | PersonStep | SettingsStep
+type AnyDone = Done | PersonDone | SettingsDone
+
+async function stepsFor(given: Given): Promise<AnyStep[]> {
   const file = await readPlanFile(given.required('file'))
   const connection = given.connect()
   const steps = await stepsTo(file, connection, {
     prune: given.flag('prune'),
     replaceInactive: given.flag('replace-inactive'),
   })
-  return [...steps, ...(await peopleSteps(file.members, connection))]
+  // First, so that what is made after it is asked for as the file says.
+  const settings = await settingsSteps(file.approval_settings, connection)
+  return [...settings, ...steps, ...(await peopleSteps(file.members, connection))]
 }
 
 async function apply(given: Given): Promise<number> {
@@ -66,10 +81,10 @@ async function apply(given: Given): Promise<number> {
   }
   const connection = given.connect()
   const made = new Map<string, string>()
-  const applied: (Done | PersonDone)[] = []
+  const applied: AnyDone[] = []
   try {
     for (const step of steps) {
-      const done = await ('agent' in step ? take(step, connection, made) : takePerson(step, connection))
+      const done = await taken(step, connection, made)
       applied.push(done)
       // At once: a key that a later failure took along would be lost.
       if (!given.json) print(doneLine(done))
@@ -88,15 +103,28 @@ async function apply(given: Given): Promise<number> {
   return EXIT.ok
 }
 
-function show(steps: readonly (Step | PersonStep)[]): void {
+function taken(step: AnyStep, connection: Connection, made: Map<string, string>): Promise<AnyDone> {
+  if ('agent' in step) return take(step, connection, made)
+  return 'member' in step ? takePerson(step, connection) : takeSettings(step, connection)
+}
+
+const riskText = (risk: RiskLevel | null): string => risk ?? 'unrated'
+
+function show(steps: readonly AnyStep[]): void {
   if (steps.length === 0) return note('Nothing to change.')
   for (const step of steps) {
     switch (step.kind) {
       case 'create':
-        print(colored(clean(`+ agent ${step.agent} (${step.wanted.environment})`), 32))
+        print(colored(clean(`+ agent ${step.agent} (${placeOf(step.wanted)})`), 32))
         break
       case 'update':
         print(clean(`~ agent ${step.agent}: environment ${step.from} → ${step.to}`))
+        break
+      case 'risk':
+        print(clean(`~ agent ${step.agent}: risk ${riskText(step.from)} → ${riskText(step.to)}`))
+        break
+      case 'settings':
+        for (const line of settingsLines(step)) print(clean(`~ approval settings: ${line}`))
         break
       case 'policy':
         print(
@@ -116,14 +144,24 @@ function show(steps: readonly (Step | PersonStep)[]): void {
   }
 }
 
-function doneLine(done: Done | PersonDone): string {
+const placeOf = ({ environment, risk_level }: WantedAgent): string =>
+  risk_level ? `${environment}, ${risk_level} risk` : environment
+
+function doneLine(done: AnyDone): string {
+  if ('settings' in done) return 'changed: approval settings'
   if ('member' in done) {
     const { kind, member, member_id, invitation_id, link } = done
     const words = [`${kind === 'invite' ? 'invited' : 'changed'}: ${member}`, member_id, invitation_id, link]
     return clean(words.filter(Boolean).join('  '))
   }
   const { kind, agent, agent_id, version, api_key } = done
-  const verbs = { create: 'made', update: 'changed', policy: 'policy set', delete: 'deleted' }
+  const verbs = {
+    create: 'made',
+    update: 'changed',
+    risk: 'changed',
+    policy: 'policy set',
+    delete: 'deleted',
+  }
   const words = [
     `${verbs[kind]}: ${agent}`,
     agent_id,
