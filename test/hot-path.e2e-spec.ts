@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { Client as Postgres } from 'pg'
 import { makeKey } from '../src/core/keys/key-format.js'
+import { AGENT_BY_KEY } from '../src/snapshots/snapshots.queries.js'
 import { SnapshotsService } from '../src/snapshots/snapshots.service.js'
 import { type RunningApp, startApp } from './support/app.js'
 import { Client } from './support/client.js'
@@ -83,4 +84,73 @@ it('decides for whom it knows while look-ups of unknown keys have every other co
   } finally {
     await owner.query('ROLLBACK')
   }
+})
+
+describe('an organization of many agents', () => {
+  const OTHERS = 2_000
+
+  /** Rows that a statement about one agent looked at in vain, or that its tables gave it. */
+  async function rowsRead(text: string, key_hash: string): Promise<number> {
+    const { rows } = await owner.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(
+      `EXPLAIN (ANALYZE, FORMAT JSON) ${text.replaceAll('$1', `'${key_hash}'`)}`,
+    )
+    const [{ 'QUERY PLAN': [{ Plan }] }] = rows as [(typeof rows)[number]] // prettier-ignore
+    return readBy(Plan)
+  }
+
+  interface PlanNode {
+    'Actual Rows': number
+    'Actual Loops': number
+    'Rows Removed by Filter'?: number
+    'Rows Removed by Join Filter'?: number
+    Plans?: PlanNode[]
+  }
+
+  function readBy(node: PlanNode): number {
+    const { 'Rows Removed by Filter': filtered = 0, 'Rows Removed by Join Filter': joined = 0 } = node
+    const own = node['Actual Rows'] + filtered + joined
+    return (node.Plans ?? []).reduce((sum, child) => sum + readBy(child), own * node['Actual Loops'])
+  }
+
+  beforeAll(async () => {
+    await makeAgent()
+    await owner.query(`
+      INSERT INTO agents (org_id, agent_id, name, owner_team, environment)
+      SELECT 'org_default', 'agt_many_' || n, 'other', 'support', 'dev' FROM generate_series(1, ${OTHERS}) n;
+      INSERT INTO agent_config (org_id, agent_id)
+      SELECT 'org_default', 'agt_many_' || n FROM generate_series(1, ${OTHERS}) n;
+      INSERT INTO policies (org_id, policy_id, scope, agent_id, version)
+      SELECT 'org_default', 'pol_many_' || n, 'agent', 'agt_many_' || n, 1 FROM generate_series(1, ${OTHERS}) n;
+      INSERT INTO policy_versions (org_id, policy_id, version, document, sha256, created_by)
+      SELECT 'org_default', 'pol_many_' || n, 1, '{"allow":[]}', md5(n::text), 'root' FROM generate_series(1, ${OTHERS}) n;
+      ANALYZE agents, agent_config, policies, policy_versions`)
+  })
+
+  it('loads one of them without looking at the others', async () => {
+    const { rows } = await owner.query<{ key_hash: string }>('SELECT key_hash FROM agent_keys LIMIT 1')
+    const key_hash = rows[0]?.key_hash ?? ''
+    expect(await rowsRead(AGENT_BY_KEY, key_hash)).toBeLessThan(100)
+    const control = AGENT_BY_KEY.replace('scope, policy_id, version FROM policies WHERE org_id = a.org_id AND agent_id = a.agent_id', "scope, policy_id, version FROM policies WHERE org_id = a.org_id AND (agent_id = a.agent_id OR scope = 'team')") // prettier-ignore
+    expect(control).not.toBe(AGENT_BY_KEY)
+    expect(await rowsRead(control, key_hash)).toBeGreaterThan(OTHERS)
+  })
+
+  it('compiles the policy of a loaded agent that is too long to come with it', async () => {
+    const admin = new Client(app.url, { 'X-Admin-Key': app.admin_key })
+    const made = await admin.post<{ agent_id: string; api_key: string }>('/agents', {
+      name: 'long',
+      owner_team: 'support',
+      environment: 'dev',
+    })
+    const allow = Array.from({ length: 1_000 }, (_, n) => ({
+      action: 'read:file',
+      resource: `folder-${n}/*`,
+    }))
+    await admin.put(`/agents/${made.body.agent_id}/policy`, { allow })
+    const agent = new Client(app.url, { 'X-Agent-Key': made.body.api_key })
+    const asked = (resource: string) =>
+      agent.post<{ allowed: boolean }>('/enforce', { action: 'read:file', resource })
+    expect((await asked('folder-999/a')).body.allowed).toBe(true)
+    expect((await asked('folder-1000/a')).body.allowed).toBe(false)
+  })
 })

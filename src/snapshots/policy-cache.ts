@@ -6,11 +6,11 @@ interface Kept {
   users: number
 }
 
-const rulesOf = (policy: CompiledPolicy): number => policy.rules.byId.size
+const rulesOf = (policy: CompiledPolicy): number => policy.rules.count
 
 /**
- * Compiled policies by digest, shared by all snapshots that use them. Their memory is in their rules, about 1 KiB
- * each, so rules are what is counted.
+ * Compiled policies by digest, shared by all snapshots that use them. Their memory is in their rules, up to half
+ * a KiB each, so rules are what is counted.
  */
 export class PolicyCache {
   private readonly kept = new Map<string, Kept>()

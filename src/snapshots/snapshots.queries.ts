@@ -16,7 +16,16 @@ export interface AgentRow {
   not_after: number | null
   /** The kill switches that are active for this key; null: none. */
   kills: KillFact[] | null
-  policies: { scope: 'organization' | 'team' | 'agent'; id: string; version: number; sha256: string }[] | null
+  policies: PolicyRow[] | null
+}
+
+export interface PolicyRow {
+  scope: 'organization' | 'team' | 'agent'
+  id: string
+  version: number
+  sha256: string
+  /** Of a short policy that is this agent's alone: nobody will have loaded it before, and it saves a query. */
+  document: unknown
 }
 
 /** What an `AgentRow` is made of, given `k` (a key), `a` (its agent), `h`, `c` and `i`. */
@@ -34,21 +43,18 @@ const AGENT_COLUMNS = `
           WHERE s.org_id = a.org_id
             AND (s.environment IS NULL OR s.environment = a.environment) AND (s.team IS NULL OR s.team = a.owner_team)
             AND (s.agent_id IS NULL OR s.agent_id = a.agent_id) AND (s.key_id IS NULL OR s.key_id = k.key_id)) AS kills,
-         (SELECT json_agg(json_build_object('scope', p.scope, 'id', p.policy_id, 'version', p.version, 'sha256', v.sha256)
+         (SELECT json_agg(json_build_object('scope', p.scope, 'id', p.policy_id, 'version', p.version, 'sha256', v.sha256,
+                            'document', CASE WHEN p.scope = 'agent' AND pg_column_size(v.document) <= 4096 THEN v.document END)
                           ORDER BY array_position(ARRAY['organization', 'team', 'agent'], p.scope))
-          FROM policies p JOIN policy_versions v USING (org_id, policy_id, version)
-          WHERE p.org_id = a.org_id
-            AND (p.agent_id = a.agent_id OR p.team = a.owner_team OR p.scope = 'organization')) AS policies`
+          -- Not one OR: no index serves it, and every agent's policy would be looked at for each agent.
+          FROM (SELECT scope, policy_id, version FROM policies WHERE org_id = a.org_id AND agent_id = a.agent_id
+                UNION ALL
+                SELECT scope, policy_id, version FROM policies
+                WHERE org_id = a.org_id AND agent_id IS NULL AND (scope = 'organization' OR team = a.owner_team)) p
+          JOIN policy_versions v ON v.org_id = a.org_id AND v.policy_id = p.policy_id AND v.version = p.version) AS policies`
 
-/**
- * Everything a decision about the holder of this key is made from, with the versions it was read at. One statement,
- * so one snapshot of the database: versions and contents belong together. Null unless key, agent and organization
- * are active. Expiry is not judged here: the database's clock does, when the entry is appended.
- */
-export async function selectAgentByKey(pool: Pool, key_hash: string): Promise<AgentRow | null> {
-  const { rows } = await pool.query<AgentRow>({
-    name: 'agent_by_key',
-    text: `${AGENT_COLUMNS}
+/** By key; `$1` is its hash. */
+export const AGENT_BY_KEY = `${AGENT_COLUMNS}
       FROM agent_keys k
       JOIN agents a USING (org_id, agent_id)
       JOIN organizations o USING (org_id)
@@ -56,7 +62,18 @@ export async function selectAgentByKey(pool: Pool, key_hash: string): Promise<Ag
       JOIN ledger.ledger_head h USING (org_id)
       CROSS JOIN installation_config i
       WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND a.is_active AND o.is_active
-        AND (k.expires_at IS NULL OR (extract(epoch FROM k.expires_at) * 1000)::bigint > ledger.now_ms())`,
+        AND (k.expires_at IS NULL OR (extract(epoch FROM k.expires_at) * 1000)::bigint > ledger.now_ms())`
+
+/**
+ * Everything a decision about the holder of this key is made from, with the versions it was read at. One statement,
+ * so one snapshot of the database: versions and contents belong together. Null unless key, agent and organization
+ * are active. Expiry is not judged here: the database's clock does, when the entry is appended. It looks at no other
+ * agent, however many there are.
+ */
+export async function selectAgentByKey(pool: Pool, key_hash: string): Promise<AgentRow | null> {
+  const { rows } = await pool.query<AgentRow>({
+    name: 'agent_by_key',
+    text: AGENT_BY_KEY,
     values: [key_hash],
   })
   return rows[0] ?? null
@@ -99,10 +116,11 @@ export async function selectPolicyDocument(
   policy_id: string,
   version: number,
 ): Promise<unknown> {
-  const { rows } = await pool.query<{ document: unknown }>(
-    'SELECT document FROM policy_versions WHERE org_id = $1 AND policy_id = $2 AND version = $3',
-    [org_id, policy_id, version],
-  )
+  const { rows } = await pool.query<{ document: unknown }>({
+    name: 'policy_document',
+    text: 'SELECT document FROM policy_versions WHERE org_id = $1 AND policy_id = $2 AND version = $3',
+    values: [org_id, policy_id, version],
+  })
   return rows[0]?.document
 }
 

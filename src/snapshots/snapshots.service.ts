@@ -13,6 +13,7 @@ import { isZone } from '../platform/clock/zones.js'
 import { Settings } from '../platform/config/settings.js'
 import { Database } from '../platform/database/database.service.js'
 import { LedgerService } from '../ledger/ledger.service.js'
+import { SharedTexts } from './shared-texts.js'
 import { SnapshotCache } from './snapshot-cache.js'
 import * as queries from './snapshots.queries.js'
 
@@ -36,6 +37,7 @@ export interface AgentSnapshot {
 const FUSE_MS = 1_000
 /** A request does not wait longer for a load: it must be answered within 2 s. The load goes on for the next one. */
 const LOAD_MS = 700
+const NO_KILLS: Facts = { kill: [] }
 
 /**
  * The configuration as the decision path sees it, in memory. A snapshot may be stale: the append compares its
@@ -46,6 +48,7 @@ export class SnapshotsService {
   private readonly snapshots: SnapshotCache
   /** Loads under way; one that overlaps a change is used once and not kept. */
   private readonly loading = new Map<string, { promise: Promise<AgentSnapshot | null>; overtaken: boolean }>()
+  private readonly texts = new SharedTexts()
   private last_contact = -Infinity
 
   constructor(
@@ -149,13 +152,12 @@ export class SnapshotsService {
 
   dropOrganization(org_id: string): void {
     this.overtake()
-    for (const { principal } of this.snapshots.all())
-      if (principal.org_id === org_id) this.snapshots.drop(principal.key_hash)
+    this.snapshots.dropOrganization(org_id)
   }
 
   dropAll(): void {
     this.overtake()
-    for (const { principal } of this.snapshots.all()) this.snapshots.drop(principal.key_hash)
+    for (const org_id of this.snapshots.organizations()) this.snapshots.dropOrganization(org_id)
   }
 
   /** Drops every kept snapshot whose versions differ from what the poll saw. */
@@ -165,13 +167,9 @@ export class SnapshotsService {
       if (!kept || kept.versions.agent !== version) this.dropAgent(org_id, agent_id)
     }
     const organizations = new Map(changes.organizations ?? [])
-    for (const snapshot of this.snapshots.all()) {
-      const organization = organizations.get(snapshot.principal.org_id)
-      const moved = organization !== undefined && organization !== snapshot.versions.organization
-      if (moved || changes.installation !== snapshot.versions.installation) {
-        this.overtake()
-        this.snapshots.drop(snapshot.principal.key_hash)
-      }
+    for (const org_id of this.snapshots.organizations()) {
+      const present = { installation: changes.installation, organization: organizations.get(org_id) }
+      if (this.snapshots.keepOnly(org_id, present)) this.overtake()
     }
   }
 
@@ -182,7 +180,7 @@ export class SnapshotsService {
 
   /** The organizations of which something is kept. */
   organizations(): string[] {
-    return [...new Set(this.snapshots.all().map((snapshot) => snapshot.principal.org_id))]
+    return this.snapshots.organizations()
   }
 
   private load(key_hash: string): Promise<AgentSnapshot | null> {
@@ -214,36 +212,25 @@ export class SnapshotsService {
 
   private async snapshotOf(row: queries.AgentRow, key_hash: string): Promise<AgentSnapshot> {
     const policies: PolicyRef[] = []
-    for (const { scope, id, version, sha256 } of row.policies ?? []) {
-      policies.push({
-        scope,
-        id,
-        version,
-        sha256,
-        compiled: await this.compile(row.org_id, id, version, sha256),
-      })
+    for (const { scope, id, version, sha256, document } of row.policies ?? []) {
+      const compiled =
+        document === null
+          ? await this.compile(row.org_id, id, version, sha256)
+          : this.compileDocument(id, version, sha256, document)
+      policies.push({ scope, id, version, sha256, compiled })
     }
+    const org_id = this.texts.of(row.org_id)
+    const { agent_id, key_id, environment } = row
+    const team = this.texts.of(row.owner_team)
     return {
-      principal: {
-        kind: 'agent',
-        org_id: row.org_id,
-        agent_id: row.agent_id,
-        key_id: row.key_id,
-        key_hash,
-        permissions: AGENT_PERMISSIONS,
-      },
+      principal: { kind: 'agent', org_id, agent_id, key_id, key_hash, permissions: AGENT_PERMISSIONS },
       not_after: row.not_after,
-      subject: { agent_id: row.agent_id, environment: row.environment, team: row.owner_team },
+      subject: { agent_id, environment, team },
       versions: { installation: row.installation, organization: row.organization, agent: row.agent },
-      log: row.origin,
+      log: this.texts.of(row.origin),
       policies,
-      asker: {
-        agent_id: row.agent_id,
-        environment: row.environment,
-        team: row.owner_team,
-        key_id: row.key_id,
-      },
-      facts: { kill: compileKills(row.kills ?? []) },
+      asker: { agent_id, environment, team, key_id },
+      facts: row.kills ? { kill: compileKills(row.kills) } : NO_KILLS,
     }
   }
 
@@ -256,6 +243,17 @@ export class SnapshotsService {
     const known = this.snapshots.policies.get(sha256)
     if (known) return known
     const document = await queries.selectPolicyDocument(this.database.hot, org_id, policy_id, version)
+    return this.compileDocument(policy_id, version, sha256, document)
+  }
+
+  private compileDocument(
+    policy_id: string,
+    version: number,
+    sha256: string,
+    document: unknown,
+  ): CompiledPolicy {
+    const known = this.snapshots.policies.get(sha256)
+    if (known) return known
     const result = compilePolicy(document, { isZone })
     // It compiled when it was stored; if it does not now, nothing may be decided from it.
     if (!result.ok) throw new Error(`policy ${policy_id} version ${version} does not compile`)
