@@ -23,11 +23,13 @@ export type DecisionEncoder = (facts: DecisionFacts) => string
  */
 export function decisionEncoder(origin: DecisionOrigin): DecisionEncoder {
   const part = (value: unknown): string => canonicalize(value as Json)
-  const actor = `,"actor":${part(origin.actor)},"config":${part(origin.config)},"decision":{"code":`
-  const engine = `},"engine":${part(origin.engine)},"event":"decision.made",`
-  const log = `,"log":${text(origin.log)},`
-  const policies = `"policies":${part(origin.policies)},`
-  const subject = `"subject":${part(origin.subject)},"ts":"`
+  // Joined, because what is put together with `+` stays the chain of its parts: there is one of these an agent.
+  const whole = (...parts: string[]): string => parts.join('')
+  const actor = whole(',"actor":', part(origin.actor), ',"config":', part(origin.config), ',"decision":{"code":') // prettier-ignore
+  const engine = whole('},"engine":', part(origin.engine), ',"event":"decision.made",')
+  const log = whole(',"log":', text(origin.log), ',')
+  const policies = whole('"policies":', part(origin.policies), ',')
+  const subject = whole('"subject":', part(origin.subject), ',"ts":"')
   return ({ id, ts, action, resource, decision, facts, payload, request_id }) => {
     let entry = `{"action":${reading(action)}${actor}${text(decision.code)},"effect":"${decision.effect}","findings":[`
     let separator = ''

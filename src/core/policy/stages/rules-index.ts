@@ -25,6 +25,14 @@ export interface RuleIndex<R extends Indexed> {
 }
 
 const NONE: readonly never[] = []
+const NO_PREFIXES = new Uint8Array(1)
+const NOTHING: ReadonlyMap<never, never> = new Map<never, never>()
+
+// An agent's few rules are of few kinds, and there are thousands of agents: what is empty is the same for all.
+const filled = <K, R>(map: ReadonlyMap<K, readonly R[]>): ReadonlyMap<K, readonly R[]> =>
+  map.size > 0 ? map : NOTHING
+/** Without the room that an array makes for more. */
+const exact = <R>(list: readonly R[]): readonly R[] => (list.length > 0 ? list.slice() : NONE)
 
 /** Sorts `rules`, which are in list order, by their hints. */
 export function indexRules<R extends Indexed>(rules: readonly R[]): RuleIndex<R> {
@@ -33,9 +41,9 @@ export function indexRules<R extends Indexed>(rules: readonly R[]): RuleIndex<R>
   const byPrefix = new Map<number, R[]>()
   const byBareVerb = new Map<string, R[]>()
   const rest: R[] = []
-  let longest = 0
+  let longest = -1
   for (const { hint } of rules) if (hint.kind === 'prefix') longest = Math.max(longest, hint.prefix.length)
-  const prefixLengths = new Uint8Array(longest + 1)
+  const prefixLengths = longest < 0 ? NO_PREFIXES : new Uint8Array(longest + 1)
   for (const rule of rules) {
     const { hint } = rule
     switch (hint.kind) {
@@ -57,7 +65,15 @@ export function indexRules<R extends Indexed>(rules: readonly R[]): RuleIndex<R>
         hint satisfies never
     }
   }
-  return { rules, byKey, byVerb, byPrefix, prefixLengths, byBareVerb, rest }
+  return {
+    rules: exact(rules),
+    byKey: filled(byKey),
+    byVerb: filled(byVerb),
+    byPrefix: filled(byPrefix),
+    prefixLengths,
+    byBareVerb: filled(byBareVerb),
+    rest: exact(rest),
+  }
 }
 
 /** The rules that may match `action`, in list order: all that do are among them. */

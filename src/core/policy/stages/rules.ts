@@ -1,14 +1,7 @@
 import { canonicalize, type Json } from '../../ledger/canonical.js'
 import { err, ok, type Result } from '../../result.js'
 import { factMissingReason, matchedReason, RULE_LISTS, type RuleList } from '../codes.js'
-import {
-  compileAllowAction,
-  compileDenyAction,
-  compileResource,
-  type ActionMatcher,
-  type Hint,
-  type ResourceMatcher,
-} from '../pattern.js'
+import type { ActionMatcher, Hint, ResourceMatcher } from '../pattern.js'
 import type { ResourceReading } from '../resource.js'
 import type {
   CanonicalRequest,
@@ -28,31 +21,65 @@ import { compileConditions, failedParts, holds, type CompiledConditions, type Ve
 import { failedTests, requestHolds } from './request-conditions.js'
 import { readDocument, type Rule } from './rules-document.js'
 import { candidates, indexRules, type RuleIndex } from './rules-index.js'
+import { allowActions, denyActions, resources } from './shared-matchers.js'
 
-export interface CompiledRule {
-  readonly list: RuleList
-  readonly index: number
+/**
+ * A rule ready to decide with. A worker holds a hundred thousand of them, so it has one place for each thing that only
+ * this rule knows: matchers and texts are those of all rules that say the same, and what is found when the rule matches
+ * is made when it first does, which for most never happens.
+ */
+export class CompiledRule {
+  private finding: Finding | null = null
+
+  constructor(
+    readonly list: RuleList,
+    readonly index: number,
+    /** As typed, like `resource`. */
+    readonly action: string,
+    readonly resource: string | null,
+    readonly actionMatcher: ActionMatcher,
+    /** null: any resource, also none. */
+    readonly resourceMatcher: ResourceMatcher | null,
+    readonly conditions: CompiledConditions | null,
+    /** Of an approval rule: how people decide; null: as the organization does by default. */
+    readonly workflow: string | null,
+    /** Its conditions on the request as canonical JSON: part of what names it where people are asked. */
+    readonly request: string | null,
+  ) {}
+
   /** `deny/3`: how a finding names the rule. */
-  readonly id: string
-  /** As typed, like `resource`. */
-  readonly action: string
-  readonly resource: string | null
-  readonly hint: Hint
-  readonly actionMatcher: ActionMatcher
-  /** null: any resource, also none. */
-  readonly resourceMatcher: ResourceMatcher | null
-  readonly conditions: CompiledConditions | null
-  /** Of an approval rule: how people decide; null: as the organization does by default. */
-  readonly workflow: string | null
-  /** Its conditions on the request as canonical JSON: part of what names it where people are asked. */
-  readonly request: string | null
+  get id(): string {
+    return ruleId(this.list, this.index)
+  }
+
+  get hint(): Hint {
+    return this.actionMatcher.hint
+  }
+
   /** Made once, so that deciding allocates nothing for it. */
-  readonly matched: Finding
+  get matched(): Finding {
+    this.finding ??= {
+      effect: EFFECTS[this.list],
+      code: CODES_BY_LIST[this.list],
+      reason: matchedReason(this.list, this.action, this.resource),
+      policy: null,
+      rule: this.id,
+    }
+    return this.finding
+  }
+}
+
+const IDS: Readonly<Record<RuleList, string[]>> = { allow: [], deny: [], require_approval: [] }
+
+/** Every policy has an `allow/0`: one text for all of them. */
+function ruleId(list: RuleList, index: number): string {
+  return (IDS[list][index] ??= `${list}/${index}`)
 }
 
 export interface CompiledRules {
   readonly lists: Readonly<Record<RuleList, RuleIndex<CompiledRule>>>
-  readonly byId: ReadonlyMap<string, CompiledRule>
+  /** Rules in all lists. */
+  readonly count: number
   /** Rules whose conditions need the offset of a zone; empty for most policies. */
   readonly zoned: readonly CompiledRule[]
   /** What only the service decides; says nothing about what it decides. Empty for most policies. */
@@ -69,6 +96,7 @@ const EFFECTS: Readonly<Record<RuleList, Effect>> = {
 }
 const CODES_BY_LIST = { allow: 'allow_rule', deny: 'deny_rule', require_approval: 'approval_rule' } as const
 const NO_QUERIES: readonly FactQuery[] = []
+const NONE: readonly never[] = []
 const NOTHING: StageOutcome = { findings: [], guards: [] }
 
 /**
@@ -106,20 +134,32 @@ function compileRules(source: unknown, env: CompileEnv): Result<CompiledRules, C
   })
   if (!document.ok) return err(document.errors)
   const all = RULE_LISTS.flatMap((list) => rules[list])
+  const zoned = all.filter((rule) => rule.conditions !== null && rule.conditions.zone !== null)
+  // As widely as a deny: whoever writes `send:*` means every spelling of it.
+  const online = (document.value.require_online ?? []).flatMap((pattern) => {
+    const shared = denyActions.of(pattern)
+    return shared.ok ? [shared.value.matcher] : []
+  })
   return ok({
     lists: {
       allow: indexRules(rules.allow),
       deny: indexRules(rules.deny),
       require_approval: indexRules(rules.require_approval),
     },
-    byId: new Map(all.map((rule) => [rule.id, rule])),
-    zoned: all.filter((rule) => rule.conditions !== null && rule.conditions.zone !== null),
-    // As widely as a deny: whoever writes `send:*` means every spelling of it.
-    online: (document.value.require_online ?? []).flatMap((pattern) => {
-      const matcher = compileDenyAction(pattern)
-      return matcher.ok ? [matcher.value] : []
-    }),
+    count: all.length,
+    zoned: zoned.length > 0 ? zoned : NONE,
+    online: online.length > 0 ? online : NONE,
   })
+}
+
+/** The rule that a finding of this policy names. */
+export function ruleOf({ lists }: CompiledRules, id: string): CompiledRule | null {
+  for (const list of RULE_LISTS) {
+    if (!id.startsWith(list)) continue
+    const rule = lists[list].rules[Number(id.slice(list.length + 1))]
+    if (rule?.id === id) return rule
+  }
+  return null
 }
 
 function compileRule(
@@ -129,33 +169,22 @@ function compileRule(
   report: (member: 'action' | 'resource', message: string) => void,
 ): CompiledRule | null {
   const resource = rule.resource ?? null
-  const action = list === 'allow' ? compileAllowAction(rule.action) : compileDenyAction(rule.action)
+  const action = (list === 'allow' ? allowActions : denyActions).of(rule.action)
   if (!action.ok) report('action', action.errors)
-  const matcher =
-    resource === null || resource === '' || resource === '*' ? ok(null) : compileResource(resource)
+  const matcher = resource === null || resource === '' || resource === '*' ? ok(null) : resources.of(resource)
   if (!matcher.ok) report('resource', matcher.errors)
   if (!action.ok || !matcher.ok) return null
-  const id = `${list}/${index}`
-  return {
+  return new CompiledRule(
     list,
     index,
-    id,
-    action: rule.action,
-    resource,
-    hint: action.value.hint,
-    actionMatcher: action.value,
-    resourceMatcher: matcher.value,
-    conditions: compileConditions(rule.conditions),
-    workflow: rule.workflow ?? null,
-    request: rule.conditions?.request ? canonicalize(rule.conditions.request as Json) : null,
-    matched: {
-      effect: EFFECTS[list],
-      code: CODES_BY_LIST[list],
-      reason: matchedReason(list, rule.action, resource),
-      policy: null,
-      rule: id,
-    },
-  }
+    action.value.source,
+    matcher.value?.source ?? resource,
+    action.value.matcher,
+    matcher.value?.matcher ?? null,
+    compileConditions(rule.conditions),
+    rule.workflow ?? null,
+    rule.conditions?.request ? canonicalize(rule.conditions.request as Json) : null,
+  )
 }
 
 function zonesNeeded(compiled: CompiledRules, request: CanonicalRequest): readonly FactQuery[] {

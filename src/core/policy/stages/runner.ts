@@ -14,7 +14,7 @@ import type {
   StageOutcome,
 } from '../stage.js'
 import type { ActiveKill } from './kill.js'
-import { isUndecidedAllow, rulesStage, type RulesFacts } from './rules.js'
+import { isUndecidedAllow, ruleOf, rulesStage, type RulesFacts } from './rules.js'
 
 /** Whose policy it is, widest first: the order in which deny and approval rules are reported. */
 export const SCOPES = ['organization', 'team', 'agent'] as const
@@ -182,7 +182,7 @@ const rulesOfEachPolicy = perPolicy(
   (facts) => facts.rules ?? NO_RULES_FACTS,
   {
     rule(compiled, id) {
-      const rule = compiled.byId.get(id)
+      const rule = ruleOf(compiled, id)
       return rule
         ? {
             list: rule.list,
