@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { cpuSeconds } from './machine.mjs'
 
 /** Closed loop: `connections` that each ask again as soon as they are answered. CPU is per answer, in µs. */
-export async function closedLoop(subject, connections, duration, requests) {
+export async function closedLoop(subject, connections, duration) {
   const before = cpuOf(subject)
   const result = await autocannon({
     url: subject.base + subject.request.path,
@@ -15,7 +15,6 @@ export async function closedLoop(subject, connections, duration, requests) {
     duration,
     headers: subject.request.headers,
     body: subject.request.body,
-    ...(requests && { requests }),
   })
   const after = cpuOf(subject)
   if (result.non2xx > 0 || result.errors > 0)
@@ -30,7 +29,8 @@ export async function closedLoop(subject, connections, duration, requests) {
   }
 }
 
-const cpuOf = ({ pid, postgres }) => ({
+/** CPU seconds that the server and its PostgreSQL have used so far. */
+export const cpuOf = ({ pid, postgres }) => ({
   server: cpuSeconds(pid),
   postgres: postgres === undefined ? 0 : cpuSeconds(postgres, true),
 })

@@ -8,11 +8,11 @@ import { median, memoryMiB, spread } from './machine.mjs'
 import { policyOf } from './rules.mjs'
 import { ADMIN_KEY, enforce, makeAgent, startCerbos, startFloor, startService } from './subjects.mjs'
 
-const round = (value, digits = 0) => (Number.isFinite(value) ? value.toFixed(digits) : '–')
-const say = (text) => process.stdout.write(`${text}\n`)
+export const round = (value, digits = 0) => (Number.isFinite(value) ? value.toFixed(digits) : '–')
+export const say = (text) => process.stdout.write(`${text}\n`)
 
 /** What has just started is slow until its code is compiled. */
-const WARM_SECONDS = 5
+export const WARM_SECONDS = 5
 
 const SUBJECTS = {
   lane: ['AgentGuard, durable', () => startService('lane', { ENFORCE_LANE: 'on' })],
@@ -134,51 +134,27 @@ export async function open({ seconds, rates }) {
   ]
 }
 
-/** How the size of a policy and the number of agents matter. */
-export async function sizes({ seconds, rules, agents }) {
+/** How the size of a policy matters. */
+export async function sizes({ seconds, rules }) {
   const service = await startService('sizes')
-  const [byRules, byAgents] = [[], []]
+  const rows = []
   try {
     await closedLoop(service, 32, WARM_SECONDS)
     for (const count of rules) {
       const key = await makeAgent(service.base, policyOf(count), `rules-${count}`)
       const one = await closedLoop({ ...service, request: enforce(key) }, 32, seconds)
       say(`${count} rules: ${round(one.rps)}/s`)
-      byRules.push([count, round(one.rps), round(one.p99_ms), round(one.server_us), round(one.postgres_us)])
-    }
-    const keys = []
-    for (const count of agents) {
-      while (keys.length < count) {
-        const missing = Math.min(16, count - keys.length)
-        keys.push(
-          ...(await Promise.all(
-            Array.from({ length: missing }, (_, i) =>
-              makeAgent(service.base, policyOf(10), `a-${keys.length + i}`),
-            ),
-          )),
-        )
-      }
-      const requests = keys.map((key) => ({ method: 'POST', ...enforce(key) }))
-      const one = await closedLoop(service, 32, seconds, requests)
-      say(`${count} agents: ${round(one.rps)}/s`)
-      byAgents.push([count, round(one.rps), round(one.p99_ms), round(one.server_us), round(one.postgres_us), round(memoryMiB(service.pid))]) // prettier-ignore
+      rows.push([count, round(one.rps), round(one.p99_ms), round(one.server_us), round(one.postgres_us)])
     }
   } finally {
     await service.stop()
   }
-  const columns = ['requests/s', 'p99 ms', 'server µs', 'PostgreSQL µs']
   return [
     {
       title: 'Size of the policy',
       note: 'The rule that allows is the last one; a tenth are denies of the same verb. 32 connections.',
-      columns: ['rules', ...columns],
-      rows: byRules,
-    },
-    {
-      title: 'Number of agents',
-      note: 'Ten rules each, asked in turn. 32 connections.',
-      columns: ['agents', ...columns, 'memory of the server MiB'],
-      rows: byAgents,
+      columns: ['rules', 'requests/s', 'p99 ms', 'server µs', 'PostgreSQL µs'],
+      rows,
     },
   ]
 }
@@ -194,7 +170,7 @@ const TREE_MS = 4 * 60_000
  */
 export async function ledger({ seconds, entries }) {
   const service = await startService('ledger')
-  const database = await owner(service)
+  const database = await databaseOf(service)
   const rows = []
   let behind = 0
   try {
@@ -241,7 +217,7 @@ export async function ledger({ seconds, entries }) {
 }
 
 /** A superuser's connections to the service's own database. */
-async function owner({ data }) {
+export async function databaseOf({ data }) {
   const { startEmbeddedPostgres } =
     await import('../dist/src/platform/embedded-postgres/embedded-postgres.js')
   const server = await startEmbeddedPostgres({ data_dir: path.join(data, 'postgres'), share: true })

@@ -13,18 +13,24 @@ export function policy() {
   return { allow: [...allow, { action: 'read:file', resource: 'docs/*' }], deny, require_approval }
 }
 
-/** `count` rules of which the measured request meets one, the last; a tenth are denies of the same verb. */
-export function policyOf(count) {
+/**
+ * `count` rules of which the measured request meets one, the last; a tenth are denies of the same verb. With `own` no
+ * resource but that of the last is one of another agent's.
+ */
+export function policyOf(count, own = '') {
   const denies = Math.floor(count / 10)
   return {
     allow: [
       ...Array.from({ length: count - denies - 1 }, (_, i) => ({
         action: i % 2 ? `read:kind${i}` : 'read:file',
-        resource: `s3://bucket-${i}/*`,
+        resource: `s3://${own}bucket-${i}/*`,
       })),
       { action: 'read:file', resource: 'docs/*' },
     ],
-    deny: Array.from({ length: denies }, (_, i) => ({ action: 'read:file', resource: `private-${i}/*` })),
+    deny: Array.from({ length: denies }, (_, i) => ({
+      action: 'read:file',
+      resource: `${own}private-${i}/*`,
+    })),
   }
 }
 

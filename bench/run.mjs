@@ -2,7 +2,7 @@
 // them to bench/RESULTS.md. Everything runs on this machine, load generator included: trust ratios of one run first,
 // CPU a request second, rates last.
 //
-//   BENCH_PARTS=throughput,open,sizes,batches,ledger,memory,sharing   which parts (default: all)
+//   BENCH_PARTS=throughput,open,sizes,agents,batches,ledger,memory,sharing   which parts (default: all)
 //   BENCH_QUICK=1        short rounds and a small log: to see that it works
 //   BENCH_ONLY=lane      in the first part, only these subjects
 //   BENCH_FLOODS=…       in the last part, only these floods: single requests,batches of 100
@@ -10,6 +10,7 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, loadAverage } from './machine.mjs'
+import { agents } from './agents.mjs'
 import * as parts from './parts.mjs'
 import { sharing } from './sharing.mjs'
 import { markdown } from './report.mjs'
@@ -27,7 +28,11 @@ const SETTINGS = {
   sizes: {
     seconds: seconds / 2,
     rules: [10, 100, 1_000, 10_000],
-    agents: quick ? [1, 100] : [1, 100, 10_000],
+  },
+  agents: {
+    seconds: seconds / 2,
+    rounds: quick ? 1 : 5,
+    counts: quick ? [1, 100, 1_000] : [1, 100, 10_000],
   },
   batches: { seconds: seconds / 2 },
   ledger: {
@@ -44,7 +49,7 @@ const tables = []
 for (const name of wanted) {
   if (!(name in SETTINGS))
     throw new Error(`there is no part ${name}; there are ${Object.keys(SETTINGS).join(', ')}`)
-  tables.push(...(await { ...parts, sharing }[name](SETTINGS[name])))
+  tables.push(...(await { ...parts, agents, sharing }[name](SETTINGS[name])))
 }
 
 const text = markdown(tables, machine, { quick })

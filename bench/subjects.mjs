@@ -71,41 +71,53 @@ export async function startService(name, env = {}) {
   const data = folder()
   const port = await freePort()
   const base = `http://127.0.0.1:${port}`
-  const process_ = await run(
-    name,
-    process.execPath,
-    startArguments(),
-    {
-      NODE_ENV: 'development',
-      PORT: String(port),
-      DATABASE_URL: '',
-      DATA_DIR: data,
-      ADMIN_API_KEY: ADMIN_KEY,
-      RATE_LIMIT_ENABLED: 'false',
-      LOG_LEVEL: 'warn',
-      ...env,
-    },
-    base,
-    '/health/ready',
-  )
-  const key = await makeAgent(base, policy())
-  const [postgres] = execFileSync('pgrep', ['-P', String(process_.pid), '-f', 'postgres'])
-    .toString()
-    .split('\n')
-  return {
+  const launch = () =>
+    run(
+      name,
+      process.execPath,
+      startArguments(),
+      {
+        NODE_ENV: 'development',
+        PORT: String(port),
+        DATABASE_URL: '',
+        DATA_DIR: data,
+        ADMIN_API_KEY: ADMIN_KEY,
+        RATE_LIMIT_ENABLED: 'false',
+        LOG_LEVEL: 'warn',
+        ...env,
+      },
+      base,
+      '/health/ready',
+    )
+  let process_ = await launch()
+  const service = {
     name,
     base,
     data,
     pid: process_.pid,
-    postgres: Number(postgres),
-    request: enforce(key),
+    postgres: postgresOf(process_.pid),
+    request: enforce(await makeAgent(base, policy())),
+    /** Ends it and starts it again, on the same data. */
+    restart: async () => {
+      await process_.stop()
+      process_ = await launch()
+      Object.assign(service, { pid: process_.pid, postgres: postgresOf(process_.pid) })
+    },
     stop: async () => {
       await process_.stop()
       await removeDatabase(data)
       rmSync(data, { recursive: true, force: true })
     },
   }
+  return service
 }
+
+const postgresOf = (pid) =>
+  Number(
+    execFileSync('pgrep', ['-P', String(pid), '-f', 'postgres'])
+      .toString()
+      .split('\n')[0],
+  )
 
 /** For root the database lies elsewhere, where it would stay: 16 GB after a large log. */
 async function removeDatabase(data) {
