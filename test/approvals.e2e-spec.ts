@@ -68,6 +68,17 @@ describe('asking', () => {
       arguments: EMAIL.arguments,
       context: EMAIL.context,
       workflows: ['standard'],
+      terms: {
+        levels: [
+          { who: [{ roles: ['approver', 'admin'], teams: [] }], time_limit_seconds: 3600 },
+          { who: [{ roles: ['admin'], teams: [] }], time_limit_seconds: 3600 },
+        ],
+        first_denial_ends: true,
+        on_timeout: 'deny',
+        creator_may_decide: true,
+        grant_seconds: 3600,
+        widest_grant: { seconds: 86_400, uses: 1000 },
+      },
       redacted: false,
     })
     const listed = await office.root.get<{ items: Approval[]; total: number; pending_count: number }>(

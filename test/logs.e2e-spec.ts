@@ -297,6 +297,33 @@ describe('GET /logs (AG-71, AG-72)', () => {
     expect((await asOperator.get('/logs?type=config')).status).toBe(403)
   })
 
+  it('finds one entry by its id, of whatever type, for who may read that type', async () => {
+    const { agent_id, client } = await makeAgent()
+    await client.post('/enforce', { action: 'read:file' })
+    const [made] = (await list(admin, `?type=config&agent_id=${agent_id}`)).body
+    const [decision] = (await list(admin, `?agent_id=${agent_id}`)).body
+    const one = async (by: Client, log_id?: string) => (await list(by, `?log_id=${log_id}`)).body
+    expect(await one(admin, made?.log_id)).toEqual([made])
+    expect(await one(admin, decision?.log_id)).toEqual([decision])
+    expect(await one(client, decision?.log_id)).toEqual([decision])
+    const operator = await admin.post<{ api_key: string }>('/admin-keys', { name: 'op', role: 'operator' })
+    const asOperator = admin.with({ 'X-Admin-Key': operator.body.api_key })
+    expect(await one(asOperator, decision?.log_id)).toEqual([decision])
+    // Not to be read looks like not there: of another type, agent, team or organization.
+    const { client: stranger } = await makeAgent()
+    const team = await admin.post<{ api_key: string }>('/admin-keys', {
+      name: 't',
+      role: 'admin',
+      team: 'else',
+    })
+    const asTeam = admin.with({ 'X-Admin-Key': team.body.api_key })
+    const org = await admin.post<{ org_id: string }>('/organizations', { name: 'other' })
+    const abroad = admin.with({ ...admin.headers, 'X-Org-ID': org.body.org_id })
+    expect(await one(asOperator, made?.log_id)).toEqual([])
+    for (const who of [stranger, asTeam, abroad]) expect(await one(who, decision?.log_id)).toEqual([])
+    expect((await admin.get('/logs?log_id=nonsense')).status).toBe(422)
+  })
+
   it('needs a valid key: AG-3', async () => {
     const none = new Client(app.url)
     const absent = await none.get('/logs')

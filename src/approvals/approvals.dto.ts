@@ -226,8 +226,57 @@ export class Approval {
   grant: ApprovalGrant | null
 }
 
+/** People who may decide: who has one of the roles and, where teams are named, is held to one of them or to none. */
+export class ApprovalGroup {
+  /** An owner counts as an admin. */
+  @ApiProperty({ type: [String] })
+  roles: readonly string[]
+  /** Empty: any team. */
+  @ApiProperty({ type: [String] })
+  teams: readonly string[]
+}
+
+/** Who may decide at one level. */
+export class ApprovalLevel {
+  /** One and the same person satisfies all of these. */
+  @ApiProperty({ type: [ApprovalGroup] })
+  who: readonly ApprovalGroup[]
+  @ApiProperty({ type: 'integer' })
+  time_limit_seconds: number
+}
+
+/** How far approvers may go beyond the request that waits. */
+export class ApprovalWidestGrant {
+  @ApiProperty({ type: 'integer' })
+  seconds: number
+  @ApiProperty({ type: 'integer' })
+  uses: number
+}
+
+/** By which rules an approval is decided: those of its workflows when it was asked for, the strictest of each. */
+export class ApprovalTerms {
+  /** In order: when the time of one is over, the next begins. */
+  @ApiProperty({ type: [ApprovalLevel] })
+  levels: readonly ApprovalLevel[]
+  /** Otherwise as many denials end it as approvals are needed. */
+  first_denial_ends: boolean
+  /** What happens after the last level. `approve` only where the organization still allows it. */
+  @ApiProperty({ enum: ['deny', 'approve'] })
+  on_timeout: 'deny' | 'approve'
+  /** Whether who made the agent or the key that asked may decide. */
+  creator_may_decide: boolean
+  /** How long what is approved can be used. */
+  @ApiProperty({ type: 'integer' })
+  grant_seconds: number
+  /** Null: nothing but the one request can be granted. */
+  @ApiProperty({ type: ApprovalWidestGrant, nullable: true })
+  widest_grant: ApprovalWidestGrant | null
+}
+
 /** An approval with all that the agent sent. */
 export class ApprovalRequest extends Approval {
+  terms: ApprovalTerms
+
   @ApiProperty({ type: 'object', additionalProperties: true, nullable: true })
   arguments: object | null
 

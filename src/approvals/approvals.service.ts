@@ -17,7 +17,7 @@ import type {
 } from './approvals.dto.js'
 import { forgetRequests, selectSealed } from './approvals.queries.js'
 import { isUsable, type StoredApproval } from './approvals.record.js'
-import { viewOf } from './approvals.view.js'
+import { termsOf, viewOf } from './approvals.view.js'
 import { AskingRulesService, MAX_RULES } from './asking-rules.service.js'
 import { ApprovalLifeService, type By, type Held } from './life.service.js'
 import { widerOf } from './wider-grant.js'
@@ -71,7 +71,7 @@ export class ApprovalsService implements OnModuleInit {
       const row = await this.find(tx, principal, approval_id)
       const rules = await this.rules.of(tx, principal.org_id, [row], MAX_RULES)
       const [rule, ...other_rules] = rules.get(approval_id) ?? []
-      return { ...viewOf(row, rule), other_rules, ...(await this.open(tx, row)) }
+      return { ...viewOf(row, rule), other_rules, terms: termsOf(row), ...(await this.open(tx, row)) }
     })
   }
 

@@ -1,4 +1,4 @@
-import type { Approval, AskingRule } from './approvals.dto.js'
+import type { Approval, ApprovalTerms, AskingRule } from './approvals.dto.js'
 import { scopeOf, type StoredApproval, statusOf, workflowOf } from './approvals.record.js'
 
 /**
@@ -48,4 +48,11 @@ export function viewOf(row: StoredApproval, rule: AskingRule | undefined): Appro
         ? { scope: scopeOf(row), uses: grant_uses, used: row.grant_used, expires_at: grant_expires_at }
         : null,
   }
+}
+
+/** By which rules it is decided. */
+export function termsOf(row: Pick<StoredApproval, 'workflow'>): ApprovalTerms {
+  const { levels, first_denial_ends, on_timeout, creator_may_decide, grant_seconds, widest_grant } =
+    workflowOf(row)
+  return { levels, first_denial_ends, on_timeout, creator_may_decide, grant_seconds, widest_grant }
 }

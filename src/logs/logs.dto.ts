@@ -92,13 +92,19 @@ export class ListLogsQuery {
   end_time?: Date
 
   /** Comma list of `decision`, `action`, `config`, `approval`, `kill`, `redaction`, `epoch`. Default
-   * `decision,action`. `approval` needs `approvals:read`, `kill` needs `kill-switch:read`, the others
+   * `decision,action`, with `log_id` whatever may be read. `approval` needs `approvals:read`, `kill` needs `kill-switch:read`, the others
    * `config-logs:read`. */
   @Optional()
   @Transform(({ value }: { value: unknown }) => (typeof value === 'string' ? value.split(',') : value))
   @IsIn(TYPES, { each: true, message: `must be a comma list of ${TYPES.join(', ')}` })
   @ApiPropertyOptional({ type: String, example: 'decision,action' })
   type?: ListedType[]
+
+  /** One entry. The list is empty where there is none, or where its type may not be read. */
+  @Optional()
+  @IsUUID('7', { message: 'must be a log_id' })
+  @ApiPropertyOptional({ type: String, format: 'uuid' })
+  log_id?: string
 
   /** One decision and the reports that name it. */
   @Optional()

@@ -12,6 +12,7 @@ export interface LogFilter {
   readonly start_time?: Date | undefined
   readonly end_time?: Date | undefined
   readonly types: readonly string[]
+  readonly log_id?: string | undefined
   readonly decision_id?: string | undefined
   /** Only entries about agents that this team owns now. */
   readonly team?: string | undefined
@@ -43,6 +44,7 @@ function where(filter: LogFilter): Prisma.Sql {
   // In words and not as a parameter, so that PostgreSQL sees which index answers `NOT allowed`.
   if (filter.allowed !== undefined)
     conditions.push(filter.allowed ? Prisma.sql`allowed` : Prisma.sql`NOT allowed`)
+  if (filter.log_id !== undefined) conditions.push(Prisma.sql`id = ${filter.log_id}::uuid`)
   if (filter.decision_id !== undefined) {
     // An array of the few indexes, so that PostgreSQL looks them up instead of walking down the log for them.
     const { org_id, decision_id } = filter

@@ -11,7 +11,13 @@ import { AgentLogService, type Attempt } from '../snapshots/agent-log.service.js
 import type { Permission } from '../core/permissions.js'
 import { actionFilter } from './action-filter.js'
 import { toLogEntry } from './log-entry.js'
-import type { ListedType, ListLogsQuery, LogEntry, ReportActionDto } from './logs.dto.js'
+import {
+  type ListedType,
+  type ListLogsQuery,
+  type LogEntry,
+  type ReportActionDto,
+  TYPES,
+} from './logs.dto.js'
 import * as queries from './logs.queries.js'
 
 const DEFAULT_LIMIT = 100
@@ -97,14 +103,14 @@ export class LogsService {
    * `validation_failed` for a cursor or an action pattern that cannot be read
    */
   async list(principal: Principal, query: ListLogsQuery): Promise<LogPage> {
-    const types = [...new Set(query.type ?? (['decision', 'action'] as const))]
+    const types = [...new Set(query.type ?? defaultTypes(principal, query))]
     for (const type of types) {
       const needed = NEEDED[type]
       if (!principal.permissions.has(needed)) {
         throw new Problem('forbidden', { detail: `type=${type} needs the permission ${needed}.` })
       }
     }
-    const { allowed, start_time, end_time, decision_id } = query
+    const { allowed, start_time, end_time, log_id, decision_id } = query
     const filter: queries.LogFilter = {
       org_id: principal.org_id,
       agent_id: principal.kind === 'agent' ? principal.agent_id : query.agent_id,
@@ -112,6 +118,7 @@ export class LogsService {
       allowed,
       start_time,
       end_time,
+      log_id,
       decision_id,
       types,
       team: teamOf(principal) ?? undefined,
@@ -172,6 +179,12 @@ export class LogsService {
     }
     return decision.allowed !== body.allowed
   }
+}
+
+/** Who names an entry need not know its type; of what they may not read they learn nothing. */
+function defaultTypes({ permissions }: Principal, { log_id }: ListLogsQuery): readonly ListedType[] {
+  if (log_id === undefined) return ['decision', 'action']
+  return TYPES.filter((type) => permissions.has(NEEDED[type]))
 }
 
 function actionEntry(
