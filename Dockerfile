@@ -1,9 +1,12 @@
 FROM node:24-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --ignore-scripts --omit=optional
+COPY sdk/package.json ./sdk/
+COPY ui/package.json ./ui/
+# With the optional packages: the compilers of the dashboard are programs of this platform.
+RUN npm ci --ignore-scripts
 COPY . .
-RUN npm run build && npm prune --omit=dev --omit=optional --ignore-scripts
+RUN npm run build && npm run build:ui && npm prune --omit=dev --omit=optional --ignore-scripts
 
 FROM node:24-slim
 WORKDIR /app
@@ -12,6 +15,7 @@ COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/prisma ./prisma
 COPY --from=build /app/dist ./dist
+COPY --from=build /app/ui/out ./ui/out
 # The signer's folder is a volume of its own, which takes over this owner.
 RUN install -d -o node -g node -m 700 /var/lib/agentguard-signer
 USER node

@@ -29,7 +29,7 @@ migration: ## Write the migration for a changed schema.prisma: make migration MS
 shell-db: ## Open psql on the database, as superuser
 	@node scripts/shell-db.mjs
 
-build: ## Build dist
+build: ## Build dist and the dashboard
 	@node scripts/build.mjs
 
 test: ## Run every check and all tests

@@ -54,7 +54,9 @@ export default tseslint.config(
       'sdk/src/generated/',
       'node_modules/',
       '.data/',
-      'ui/',
+      'ui/out/',
+      'ui/.next/',
+      'ui/next-env.d.ts',
       'sdk/dist/',
     ],
   },
@@ -91,6 +93,33 @@ export default tseslint.config(
       '@typescript-eslint/restrict-template-expressions': [
         'error',
         { allowNumber: true, allowBoolean: true },
+      ],
+    },
+  },
+  {
+    // The dashboard is compiled on its own, for browsers. What it shows was often chosen by an agent: text, never HTML.
+    files: ['ui/**/*.{ts,tsx}'],
+    languageOptions: {
+      parserOptions: { project: './ui/tsconfig.json', tsconfigRootDir: import.meta.dirname },
+    },
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: 'JSXAttribute[name.name="dangerouslySetInnerHTML"]',
+          message: 'The dashboard shows text. What agents send must never become HTML.',
+        },
+        {
+          selector: 'JSXAttribute[name.name="style"]',
+          message: 'The policy of the pages (CSP) refuses style attributes: use a class.',
+        },
+      ],
+      'no-restricted-properties': [
+        'error',
+        ...['innerHTML', 'outerHTML', 'insertAdjacentHTML'].map((property) => ({
+          property,
+          message: 'The dashboard shows text. What agents send must never become HTML.',
+        })),
       ],
     },
   },

@@ -1,4 +1,4 @@
-// Builds dist, unless it is made of exactly the present sources.
+// Builds dist and the dashboard, unless they are made of exactly the present sources.
 import { ensureBuilt, main } from './support/project.mjs'
 
 await main(ensureBuilt)

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline/promises'
 import { Stop, main, root } from './support/project.mjs'
 import { runningService, settings } from './support/service.mjs'
 
-const BUILT = ['dist', 'coverage'] // not src/generated: that belongs to the installation
+const BUILT = ['dist', 'ui/out', 'ui/.next', 'coverage'] // not src/generated: that belongs to the installation
 const DATABASES = ['postgres', 'migration-postgres']
 const FILES = ['admin-key', 'ledger-kek', 'api.log', 'api.log.1', 'api.json']
 

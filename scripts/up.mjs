@@ -110,6 +110,7 @@ function report(headline) {
 ${headline}
 
   API        ${url}
+  Dashboard  ${url}/dashboard/
   Docs       ${url}/docs
   Root key   ${key}
   Logs       make logs (the first start writes a link there that makes the first owner)

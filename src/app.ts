@@ -7,6 +7,7 @@ import { buildDocument } from './openapi-document.js'
 import { Settings } from './platform/config/settings.js'
 import type { Connections } from './platform/database/connections.js'
 import { corsOptions } from './platform/http/cors.js'
+import { serveDashboard } from './platform/http/dashboard.js'
 import { entrance } from './platform/http/entrance.js'
 import { LaneAdapter } from './platform/http/lane.adapter.js'
 import { notRouted } from './platform/http/problem.filter.js'
@@ -61,6 +62,7 @@ export async function configureApp(app: NestExpressApplication): Promise<NestExp
   const cors = corsOptions(settings)
   if (cors) app.enableCors(cors)
   serveDocumentation(app)
+  serveDashboard(app)
   configureServer(app.getHttpServer(), settings)
   await app.init()
   // After all routes: what lies beside /v1 would otherwise get Express's HTML page.

@@ -48,6 +48,7 @@ export async function ensureBuilt() {
   const sources = hashOfSources()
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === sources) return
   await step('Building', () => quietly('npm', ['run', 'build']))
+  await step('Building the dashboard', () => quietly('npm', ['run', 'build:ui', '--', '--if-changed']))
   writeFileSync(stamp, sources)
 }
 
@@ -127,7 +128,15 @@ const SOURCES = [
   'sdk',
   'ui',
 ]
-const NOT_SOURCES = new Set(['node_modules', 'dist', 'out', '.next', 'generated'])
+const NOT_SOURCES = new Set([
+  'node_modules',
+  'dist',
+  'out',
+  '.next',
+  'generated',
+  'next-env.d.ts',
+  'tsconfig.tsbuildinfo',
+])
 
 function hashOfSources() {
   const hash = createHash('sha256')

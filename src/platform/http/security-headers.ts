@@ -17,10 +17,29 @@ const DOCS_POLICY = {
   'frame-ancestors': ["'none'"],
 }
 
+/**
+ * The dashboard: scripts of this origin and those that stand in the page itself, by their hashes. Forms are sent by
+ * scripts alone, so that no password is ever in a URL, also when the script has not come yet.
+ */
+const pagePolicy = (hashes: readonly string[]) => ({
+  'default-src': ["'none'"],
+  'script-src': ["'self'", ...hashes],
+  'style-src': ["'self'"],
+  'img-src': ["'self'", 'data:'],
+  'font-src': ["'self'"],
+  'connect-src': ["'self'"],
+  'form-action': ["'none'"],
+  'base-uri': ["'none'"],
+  'frame-ancestors': ["'none'"],
+})
+
 /** What helmet sets for answers of the API, taken once: a list is cheaper than a middleware of middlewares. */
 export const apiHeaders = (): HeaderList => [...helmetHeaders(API_POLICY), ['Cache-Control', 'no-store']]
 
 export const docsHeaders = (): HeaderList => [...helmetHeaders(DOCS_POLICY), ['Cache-Control', 'no-cache']]
+
+/** @param hashes of the page's inline scripts, as the policy quotes them */
+export const pageHeaders = (hashes: readonly string[]): HeaderList => helmetHeaders(pagePolicy(hashes))
 
 function helmetHeaders(directives: Record<string, string[]>): HeaderList {
   const headers: [string, string][] = []

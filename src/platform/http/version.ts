@@ -3,13 +3,16 @@ import path from 'node:path'
 
 export const SERVICE = 'AgentGuard'
 
-/** The version in package.json: one level further away from the compiled file than from the source. */
-export const VERSION: string = readVersion()
+/** The folder of package.json: one level further away from the compiled file than from the source. */
+export const ROOT: string = findRoot()
 
-function readVersion(): string {
+export const VERSION: string = (
+  JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as { version: string }
+).version
+
+function findRoot(): string {
   for (let folder = __dirname; ; folder = path.dirname(folder)) {
-    const file = path.join(folder, 'package.json')
-    if (existsSync(file)) return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+    if (existsSync(path.join(folder, 'package.json'))) return folder
     if (folder === path.dirname(folder)) throw new Error('package.json was not found beside the program')
   }
 }
