@@ -6,6 +6,7 @@ import { startBrowser, withBrowser } from './support/chromium.js'
 import { Client } from './support/client.js'
 import { CLIENT, startIdentityProvider } from './support/identity-provider.js'
 import { firstOwner, PASSWORD, signIn as signInElsewhere, tokenOf } from './support/people.js'
+import { freePort } from './support/replica.js'
 
 /** What cookies and requests of other sites really do, in a real browser. */
 const EMAIL = 'owner@example.com'
@@ -203,11 +204,7 @@ withBrowser('people in a real browser', () => {
 
   it('signs in through a real OpenID provider, and only the browser that began the journey', async () => {
     for (const level of ['warn', 'info'] as const) jest.spyOn(console, level).mockImplementation(() => {})
-    // The provider must know where to send people back to, so the port is chosen before.
-    const server = createServer()
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { port } = server.address() as AddressInfo
-    await new Promise<void>((resolve) => server.close(() => resolve()))
+    const port = await freePort()
     const public_url = `http://127.0.0.1:${port}`
     const people = { ada: { email: 'ada@example.com', email_verified: true, name: 'Ada' } }
     const provider = await startIdentityProvider(people, `${public_url}/v1/auth/oidc/callback`)
@@ -226,7 +223,7 @@ withBrowser('people in a real browser', () => {
       await page.fill('input[name=password]', 'x')
       await page.click('button[type=submit]')
       const callback = (await back).url()
-      await page.waitForURL(`${public_url}/dashboard/`)
+      await page.waitForURL(`${public_url}/dashboard/**`)
       const ours = (await context.cookies(public_url)).filter(({ name }) => name.startsWith('agentguard'))
       expect(ours.map(({ name }) => name)).toEqual(['agentguard_session'])
       await page.goto(`${public_url}/docs`)

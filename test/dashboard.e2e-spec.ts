@@ -2,12 +2,15 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
+import { startApp } from './support/app.js'
 import { type AskingAgent, ask, Office, pending } from './support/approvals.js'
 import { startBrowser, withBrowser } from './support/chromium.js'
 import { Client } from './support/client.js'
 import { buildDashboard, complaintsOf, picture } from './support/dashboard.js'
+import { CLIENT, startIdentityProvider } from './support/identity-provider.js'
 import { firstOwner, PASSWORD, signIn as sessionOf, tokenOf } from './support/people.js'
 import { Receiver } from './support/receiver.js'
+import { freePort } from './support/replica.js'
 
 const OWNER = 'owner@example.com'
 const ADMIN = 'admin@example.com'
@@ -222,6 +225,36 @@ withBrowser('the dashboard in a real browser', () => {
     expect(complaints.splice(0)).toEqual([expect.stringContaining('Content Security Policy')])
   })
 
+  it('signs in through the identity provider, and then shows what the link named', async () => {
+    for (const level of ['warn', 'info'] as const) jest.spyOn(console, level).mockImplementation(() => {})
+    const port = await freePort()
+    const public_url = `http://127.0.0.1:${port}`
+    const people = { ada: { email: 'ada@example.com', email_verified: true, name: 'Ada' } }
+    const provider = await startIdentityProvider(people, `${public_url}/v1/auth/oidc/callback`)
+    const settings = { public_url, port, outbound_allow: ['127.0.0.1'], cors_origins: [] }
+    const house = await startApp({ settings })
+    try {
+      await page.goto(`${public_url}/dashboard/kill-switch`)
+      await page.getByRole('button', { name: 'Use single sign-on instead' }).click()
+      await page.getByLabel('Organization').fill('org_default')
+      const onward = page.getByRole('button', { name: 'Continue to your identity provider' })
+      await onward.click()
+      await page.getByText('This organization has no single sign-on.').waitFor()
+      const root = new Client(public_url, { 'X-Admin-Key': house.admin_key })
+      const connection = { issuer: provider.issuer, ...CLIENT, default_roles: ['operator'] }
+      expect((await root.put('/organization/single-sign-on', connection)).status).toBe(200)
+      await onward.click()
+      await page.fill('input[name=login]', 'ada')
+      await page.fill('input[name=password]', 'x')
+      await page.click('button[type=submit]')
+      await page.getByRole('heading', { name: 'Kill switch' }).waitFor()
+      expect(page.url()).toBe(`${public_url}/dashboard/kill-switch/`)
+    } finally {
+      await house.close()
+      await provider.close()
+    }
+  })
+
   it('goes nowhere else after signing in', async () => {
     for (const elsewhere of [
       'https://evil.example/',
@@ -251,7 +284,7 @@ withBrowser('the dashboard in a real browser', () => {
     await page.getByLabel(`Type ${name} to confirm`).fill(name)
     await picture(page, 'kill-activate')
     await stop.click()
-    await page.getByText('They all send mail').waitFor()
+    await page.getByRole('listitem').getByText('They all send mail').waitFor()
     expect(await ask(agent, { action: 'read:file' })).toMatchObject({
       allowed: false,
       code: 'kill_switch_active',
