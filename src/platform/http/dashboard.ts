@@ -34,7 +34,7 @@ export function serveDashboard(app: NestExpressApplication, folder = BUILT): voi
   const immutable = path.join(folder, '_next/static') + path.sep
   app.useStaticAssets(folder, {
     prefix: PREFIX,
-    setHeaders: (response, file) => {
+    setHeaders: (response: Response, file: string) => {
       for (const [name, value] of policies.get(file) ?? []) response.setHeader(name, value)
       // What is below has the hash of its content in its name.
       const cache = file.startsWith(immutable) ? 'public, max-age=31536000, immutable' : 'no-cache'

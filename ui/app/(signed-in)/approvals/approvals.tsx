@@ -122,7 +122,7 @@ function Row({ approval }: { approval: Schemas['Approval'] }) {
   const agent = useAgent(agent_id)
   return (
     <tr className="hover:bg-sunken">
-      <Cell className="min-w-56 max-w-md">
+      <Cell className="min-w-44 max-w-md">
         <Link
           href={`/approvals/view/?id=${encodeURIComponent(approval_id)}`}
           prefetch={false}

@@ -162,8 +162,7 @@ function History({ events }: { events: readonly Schemas['ApprovalHistoryEvent'][
           <span aria-hidden className={`mt-1.5 size-2 rounded-full ${toneOf(event)}`} />
           <div>
             <div>
-              {event.actor_kind === 'system' ? 'AgentGuard itself' : <Who id={event.person ?? event.actor} />}
-              : <span className="font-medium">{wordsOf(event)}</span>
+              <Doer event={event} />: <span className="font-medium">{wordsOf(event)}</span>
               {event.event === 'escalated' && ` (level ${event.level})`}
               <span className="ml-2 text-xs text-soft">
                 <ExactTime at={event.at} />

@@ -11,10 +11,7 @@ export function Proof({ entry }: { entry: Schemas['LogEntry'] }) {
   const path = { log_id: entry.log_id }
   const { data, error, refetch } = useQuery({
     queryKey: ['logs', 'proof', entry.log_id],
-    queryFn: async ({ signal }) => {
-      const answer = await api.get('/v1/logs/{log_id}/proof', { path, signal })
-      return answer as unknown as Schemas['EntryProof']
-    },
+    queryFn: ({ signal }) => api.get('/v1/logs/{log_id}/proof', { path, signal }),
     staleTime: Infinity,
   })
   return (
