@@ -1,13 +1,13 @@
 // Before anything is painted, so that a dark page does not begin white. A file and not an inline script: the page's
 // policy (CSP) lets the files of this origin run.
 ;(function () {
-  var root = document.documentElement
-  var dark = matchMedia('(prefers-color-scheme: dark)')
+  const root = document.documentElement
+  const dark = matchMedia('(prefers-color-scheme: dark)')
   function apply() {
-    var chosen = null
+    let chosen = null
     try {
       chosen = localStorage.getItem('agentguard.theme')
-    } catch (_) {
+    } catch {
       // Storage is off: the system's choice holds.
     }
     root.dataset.theme = chosen === 'light' || chosen === 'dark' ? chosen : dark.matches ? 'dark' : 'light'
