@@ -112,6 +112,7 @@ withBrowser('the dashboard in a real browser', () => {
     await page.waitForURL(at(`/approvals/view/?id=${approval_id}`))
     await page.getByLabel('Arguments').waitFor()
     expect(JSON.parse((await page.getByLabel('Arguments').textContent()) ?? '')).toEqual(asked.arguments)
+    await page.getByRole('region', { name: 'The rule that asks' }).getByText('version 1').waitFor()
     const approve = page.getByRole('button', { name: 'Approve once' })
     expect(await approve.isDisabled()).toBe(true) // without a reason
     await picture(page, 'approval')

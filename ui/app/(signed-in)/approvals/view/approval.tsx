@@ -11,6 +11,7 @@ import { api, type Schemas } from '@/lib/api'
 import { STATUS_TONES, STATUS_WORDS } from '@/lib/approvals'
 import { useRefetchInterval } from '@/lib/live'
 import { useAgent } from '@/lib/names'
+import { AskingRules } from './asking-rules'
 import { Decide } from './decide'
 import { Grant } from './grant'
 import { Rules } from './rules'
@@ -49,6 +50,7 @@ export function ApprovalView() {
       <div className="grid gap-4 lg:grid-cols-[minmax(0,1fr)_22rem] lg:items-start">
         <div className="order-2 flex min-w-0 flex-col gap-4 lg:order-1">
           <Asked request={data} />
+          <AskingRules request={data} />
           <Panel title="History">
             {history.error && <Problem error={history.error} onRetry={() => void history.refetch()} />}
             {history.data ? (
