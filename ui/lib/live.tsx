@@ -48,7 +48,11 @@ export function Live({ children }: { children: ReactNode }) {
     let source: EventSource | null = null
     let again: ReturnType<typeof setTimeout> | undefined
 
-    const refresh = (list: string) => void client.invalidateQueries({ queryKey: [list] })
+    // An answer that is awaited may be from before the event, so it is not waited for.
+    const refresh = (list: string) =>
+      void client
+        .cancelQueries({ queryKey: [list] })
+        .then(() => client.invalidateQueries({ queryKey: [list] }))
     const close = () => {
       clearTimeout(again)
       source?.close()

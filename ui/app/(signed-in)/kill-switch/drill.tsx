@@ -23,14 +23,11 @@ const ms = (value: number | null | undefined): string => (value == null ? 'none'
 export function Drill({ past }: { past: readonly KillSwitch[] }) {
   const { may } = useSession()
   const client = useQueryClient()
-  const figures = useFigures(past)
   const drill = useMutation({
     mutationFn: () => api.post('/v1/kill-switch/drill', { body: {} }),
-    onSettled: () => {
-      void client.invalidateQueries({ queryKey: ['kill-switch'] })
-      void client.invalidateQueries({ queryKey: ['drills'] })
-    },
+    onSettled: () => client.invalidateQueries({ queryKey: ['kill-switch'] }),
   })
+  const figures = useFigures(past, drill.data?.kill_id)
   return (
     <Panel
       title="Drill"
@@ -115,13 +112,16 @@ function Past({ kill, figures }: { kill: KillSwitch; figures: Figures | undefine
   )
 }
 
-/** What past drills measured: it stands in the log, beside the agents that they stopped. */
-function useFigures(past: readonly KillSwitch[]): ReadonlyMap<string, Figures> {
+/**
+ * What past drills measured: it stands in the log, beside the agents that they stopped.
+ * @param latest the drill that has just ended here: the log is asked anew, also while an answer from before is awaited
+ */
+function useFigures(past: readonly KillSwitch[], latest: string | undefined): ReadonlyMap<string, Figures> {
   const { may } = useSession()
   const agents = [...new Set(past.flatMap(({ target }) => target ?? []))]
   const found = useQueries({
     queries: agents.map((agent_id) => ({
-      queryKey: ['drills', agent_id, past.length],
+      queryKey: ['drills', agent_id, past.length, latest],
       queryFn: ({ signal }: { signal: AbortSignal }) =>
         api.get('/v1/logs', { query: { agent_id, type: 'config', limit: 500 }, signal }),
       enabled: may('config-logs:read'),
