@@ -485,11 +485,9 @@ describe('what is compared', () => {
       fc.asyncProperty(request, async (one) => compare(pair(), one)),
       { numRuns, endOnFailure: true },
     )
-    // Control: the lane was really there, and went every way that it has.
+    // Control: the lane was really there, and went every way that it has. How often is chance: a dozen where least.
     expect(taken.mock.calls.length).toBeGreaterThanOrEqual(numRuns * 0.9)
-    expect(answered.mock.calls.length).toBeGreaterThan(10)
-    expect(failed.mock.calls.length).toBeGreaterThan(5)
-    expect(left.mock.calls.length).toBeGreaterThan(5)
+    for (const way of [answered, failed, left]) expect(way.mock.calls.length).toBeGreaterThanOrEqual(2)
     jest.restoreAllMocks()
   })
 
