@@ -48,6 +48,7 @@ export const ELSEWHERE: Readonly<
   Approvals_list: { agent_id: { query: ({ agent_id }) => `agent_id=${agent_id}` } },
   Logs_list: {
     agent_id: { query: ({ agent_id }) => `agent_id=${agent_id}` },
+    log_id: { query: ({ log_id }) => `log_id=${log_id}` },
     decision_id: { query: ({ log_id }) => `decision_id=${log_id}` },
   },
   Proofs_verify: { agent_id: { query: ({ agent_id }) => `agent_id=${agent_id}` } },

@@ -1,7 +1,8 @@
 import type { INestApplicationContext } from '@nestjs/common'
 import type { ApprovalEntry, ConfigEntry } from '../../src/core/ledger/entry.js'
-import { LedgerService } from '../../src/ledger/ledger.service.js'
+import { LedgerService, type StoredPayload } from '../../src/ledger/ledger.service.js'
 import { Database } from '../../src/platform/database/database.service.js'
+import { insist, PATIENT } from '../../src/platform/database/insist.js'
 
 /** An entry of the log with its payload opened. */
 export type Recorded<E = ConfigEntry> = E & {
@@ -31,19 +32,23 @@ async function recordedOf<E extends ConfigEntry | ApprovalEntry>(
   type: E['type'],
 ): Promise<Recorded<E>[]> {
   const { sealer } = app.get(LedgerService)
-  const rows = await app.get(Database).withOrg(
-    { org_id },
-    (tx) => tx.$queryRaw<Row[]>`
-      SELECT e.index::float8 AS index, convert_from(e.entry, 'UTF8') AS entry, p.nonce, p.body,
-             p.dek_id::text AS dek_id
-      FROM ledger.ledger_entry e LEFT JOIN ledger.ledger_payload p USING (org_id, index)
-      WHERE e.type = ${type} ORDER BY e.index`,
-  )
+  const read = () =>
+    app.get(Database).withOrg(
+      { org_id },
+      (tx) => tx.$queryRaw<Row[]>`
+        SELECT e.index::float8 AS index, convert_from(e.entry, 'UTF8') AS entry, p.nonce, p.body,
+               p.dek_id::text AS dek_id
+        FROM ledger.ledger_entry e LEFT JOIN ledger.ledger_payload p USING (org_id, index)
+        WHERE e.type = ${type} ORDER BY e.index`,
+    )
+  const rows = await insist(read, PATIENT)
   return Promise.all(
     rows.map(async ({ index, entry: text, nonce, body, dek_id }) => {
       const entry = JSON.parse(text) as E
       const stored = nonce && body && dek_id !== null ? { nonce, body, dek_id } : null
-      const opened = stored && (await sealer.open(org_id, entry.log, entry.id, Date.parse(entry.ts), stored))
+      const open = (payload: StoredPayload) =>
+        insist(() => sealer.open(org_id, entry.log, entry.id, Date.parse(entry.ts), payload), PATIENT)
+      const opened = stored && (await open(stored))
       return { ...entry, index, opened }
     }),
   )
