@@ -452,7 +452,10 @@ describe('what is compared', () => {
         else if (key !== undefined) list.push([chosen.key_header, key])
         if (chosen.type !== null) list.push(['Content-Type', chosen.type])
         if (chosen.request_id !== null) list.push(['X-Request-ID', chosen.request_id])
-        if (chosen.more_weight === 0) for (const [name, value] of chosen.more) list.push([name, value])
+        // Who is refused and closed while still sending gets a reset, perhaps before the answer: nothing to compare.
+        const large = bytes.length > 65_536
+        if (chosen.more_weight === 0)
+          for (const [name, value] of chosen.more) if (!(large && value === 'close')) list.push([name, value])
         if (chosen.framing === 'gzip') {
           bytes = gzipSync(bytes)
           list.push(['Content-Encoding', 'gzip'])
@@ -464,7 +467,7 @@ describe('what is compared', () => {
             bytes.length === 0 ? '' : `${bytes.length.toString(16)}\r\n${bytes.toString('latin1')}\r\n`
           bytes = Buffer.from(`${size}0\r\n\r\n`, 'latin1')
         } else list.push(['Content-Length', `${chosen.framing === 'padded' ? '00' : ''}${bytes.length}`])
-        return { method, target, headers: list, body: bytes, late }
+        return { method, target, headers: list, body: bytes, late: late && !large }
       })
 
   const single = requestOf(['/enforce', '/v1/enforce'], body)
