@@ -290,23 +290,13 @@ export class Database implements OnApplicationBootstrap {
     scope: { readonly org_id: string },
     work: (client: PoolClient) => Promise<T>,
   ): Promise<T> {
-    const client = await this.appPool.connect()
-    let broken = true
-    // A session that ends between two statements would otherwise end the process; the next statement fails anyway.
-    const lost = () => undefined
-    client.on('error', lost)
-    try {
+    return withClient(this.appPool, async (client) => {
       await client.query('BEGIN')
       await client.query(BULK, [scope.org_id])
       const value = await work(client)
       await client.query('COMMIT')
-      broken = false
       return value
-    } finally {
-      // A connection whose transaction failed is not used again: closing it rolls back whatever state it is in.
-      client.off('error', lost)
-      client.release(broken)
-    }
+    })
   }
 
   /** The organization a transaction is bound to. */
@@ -356,6 +346,7 @@ export class Database implements OnApplicationBootstrap {
   }
 }
 
+/** A connection on which anything failed is not used again: closing it rolls back whatever state it is in. */
 async function withClient<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect()
   let broken = true
