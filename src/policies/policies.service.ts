@@ -210,7 +210,7 @@ export class PoliciesService {
       ...(subject && { subject }),
       raises,
       before: current ? recorded(current.document) : undefined,
-      after: recorded(document),
+      after: recorded(document, text),
     })
     return view(owner, { policy_id, version, document, sha256, created_at, updated_at })
   }
@@ -302,8 +302,8 @@ const json = (value: unknown): DocumentJson => value as DocumentJson
 const documentOf = (document: DocumentJson): Document => document as unknown as Document
 
 /** The document for the entry's payload, unless it is too large for that. */
-const recorded = (document: DocumentJson): Json | undefined =>
-  Buffer.byteLength(canonicalize(document)) <= MAX_RECORDED_BYTES ? document : undefined
+const recorded = (document: DocumentJson, text = canonicalize(document)): Json | undefined =>
+  Buffer.byteLength(text) <= MAX_RECORDED_BYTES ? document : undefined
 
 const missingPolicy = (owner: PolicyOwner) =>
   new Problem('policy_not_found', { detail: `No policy found for ${nameOf(owner)}` })
