@@ -42,11 +42,14 @@ export function serveDashboard(app: NestExpressApplication, folder = BUILT): voi
     },
   })
   const missing = path.join(folder, '404.html')
+  const headers = policies.get(missing)
+  if (!headers) return
+  const page = readFileSync(missing)
   app.use(PREFIX, (request: Request, response: Response, next: NextFunction) => {
     const isPage = request.method === 'GET' && request.accepts(['json', 'html']) === 'html'
-    if (!isPage || !policies.has(missing)) return next()
-    for (const [name, value] of policies.get(missing) ?? []) response.setHeader(name, value)
-    response.status(404).type('html').send(readFileSync(missing))
+    if (!isPage) return next()
+    for (const [name, value] of headers) response.setHeader(name, value)
+    response.status(404).type('html').send(page)
   })
 }
 
